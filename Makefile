@@ -1,0 +1,73 @@
+.DEFAULT_GOAL := help
+.PHONY: help up preview down test check bench lock
+.DELETE_ON_ERROR:
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+
+PY := .venv/bin/python
+RUN := $(PY) -m localcloud
+PIP := $(PY) -m pip install --quiet --disable-pip-version-check --no-input --require-hashes
+LOCK := .venv/bin/pip-compile --quiet --generate-hashes --allow-unsafe --strip-extras --no-header \
+	--no-emit-index-url --no-emit-trusted-host --no-emit-find-links --no-emit-options
+LINTED := __main__.py overlay components cloudinit node localcloud bench tests
+
+help: ## this list
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/make \1\t\2/' | expand -t 14
+
+up: .venv/run.stamp ## everything from nothing: environment, image, the dev stack on the local cloud
+	@$(RUN) up </dev/null
+
+preview: .venv/run.stamp ## what `make up` would change
+	@$(RUN) preview </dev/null
+
+down: .venv/run.stamp ## removes every machine, namespace and process of the local cloud
+	@$(RUN) down </dev/null
+
+test: .venv/dev.stamp .venv/host.stamp ## everything that can be checked on this machine
+	@$(PY) -m pytest </dev/null
+
+check: .venv/dev.stamp ## format, lint, types
+	@.venv/bin/ruff format --check .
+	@.venv/bin/ruff check .
+	@.venv/bin/basedpyright
+
+bench: .venv/dev.stamp .venv/host.stamp ## the table of measurements, with ratios to hand-written baselines
+	@$(PY) -m bench </dev/null
+
+lock: .venv/dev.stamp ## pins requirements*.txt again from requirements*.in
+	$(LOCK) --upgrade --output-file requirements.txt requirements.in
+	$(LOCK) --upgrade --output-file requirements-dev.txt requirements-dev.in
+
+# Python 3.11 with venv; on Debian and Ubuntu what is missing is installed.
+.venv/bin/pip:
+	@python=$$(for p in python3.11 python3 /usr/bin/python3.11 /usr/bin/python3; do \
+		"$$p" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null && { echo "$$p"; break; }; done || true); \
+	if [ -z "$$python" ]; then \
+		if [ "$$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then \
+			echo "Python 3.11 with its venv module is needed: install python3.11 and python3.11-venv" >&2; exit 1; fi; \
+		echo "installing python3.11-venv"; \
+		{ DEBIAN_FRONTEND=noninteractive apt-get update -qq && \
+			DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends python3.11 python3.11-venv; } </dev/null >/dev/null || \
+			{ echo "apt has no python3.11-venv here: install Python 3.11 and make it python3.11 on PATH" >&2; exit 1; }; \
+		python=/usr/bin/python3.11; \
+	fi; \
+	echo "making .venv with $$("$$python" --version)"; \
+	"$$python" -m venv .venv
+
+.venv/run.stamp: requirements.txt | .venv/bin/pip
+	@echo "installing requirements.txt into .venv"
+	@$(PIP) -r requirements.txt </dev/null
+	@touch $@
+
+.venv/dev.stamp: requirements-dev.txt .venv/run.stamp
+	@echo "installing requirements-dev.txt into .venv"
+	@$(PIP) -r requirements-dev.txt </dev/null
+	@touch $@
+
+# What the tests call on this host; without root they say what they miss when they skip.
+.venv/host.stamp: Makefile .venv/run.stamp
+	@if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && ! command -v shellcheck >/dev/null; then \
+		echo "installing shellcheck"; \
+		DEBIAN_FRONTEND=noninteractive apt-get update -qq </dev/null >/dev/null; \
+		DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends shellcheck </dev/null >/dev/null; fi
+	@touch $@
