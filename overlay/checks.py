@@ -1,0 +1,152 @@
+"""What can be wrong with a network, found before any resource is made."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Network
+from itertools import combinations
+
+from overlay.model import Network, Node
+from overlay.topology import TOPOLOGIES, TopologyError, peers_of
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing that is wrong: whose, which value, why it can not be, and what mends it.
+
+    ``subject`` is a path in the words of the settings: ``network.overlay``, ``sites.aws.subnet``,
+    ``gateways.hetzner-gw.address``, ``spokes.aws-1.address``, ``sites.aws.vpcCidr``.
+    """
+
+    subject: str
+    value: str
+    reason: str
+    remedy: str
+
+    def __str__(self) -> str:
+        return f"{self.subject} = {self.value}: {self.reason}; {self.remedy}"
+
+
+def _subject(node: Node, field: str) -> str:
+    return f"{'gateways' if node.role == 'gateway' else 'spokes'}.{node.name}.{field}"
+
+
+def _site_problems(network: Network, vpc_ranges: Mapping[str, IPv4Network]) -> list[Problem]:
+    found: list[Problem] = []
+    for site in network.sites:
+        if not site.subnet.subnet_of(network.overlay):
+            found.append(
+                Problem(
+                    f"sites.{site.name}.subnet",
+                    str(site.subnet),
+                    f"it is not inside the overlay {network.overlay}",
+                    "choose a part of the overlay or widen network.overlay",
+                )
+            )
+    for one, other in combinations(network.sites, 2):
+        if one.subnet.overlaps(other.subnet):
+            found.append(
+                Problem(
+                    f"sites.{other.name}.subnet",
+                    str(other.subnet),
+                    f"it overlaps {one.subnet} of site {one.name}",
+                    "give each site a part of the overlay of its own",
+                )
+            )
+    for name, vpc in sorted(vpc_ranges.items()):
+        if vpc.overlaps(network.overlay):
+            found.append(
+                Problem(
+                    f"sites.{name}.vpcCidr",
+                    str(vpc),
+                    f"the site's own network overlaps the overlay {network.overlay}",
+                    "machines could not tell one from the other: move network.overlay or the site's network",
+                )
+            )
+    return found
+
+
+def _is_reserved(address: IPv4Address, network: IPv4Network) -> bool:
+    return network.prefixlen < 31 and address in (network.network_address, network.broadcast_address)
+
+
+def _address_problem(network: Network, node: Node) -> tuple[str, str] | None:
+    home = network.site(node.site)
+    if node.address not in network.overlay:
+        return f"it is outside the overlay {network.overlay}", "choose an address of the overlay"
+    if _is_reserved(node.address, network.overlay) or _is_reserved(node.address, home.subnet):
+        return "it is a network or broadcast address", "choose a host address"
+    foreign = next((s for s in network.sites if s.name != node.site and node.address in s.subnet), None)
+    if foreign is not None:
+        return (
+            f"it belongs to {foreign.subnet} of site {foreign.name}, and the node is in {node.site}",
+            f"choose an address of {home.subnet}",
+        )
+    if node.role == "spoke" and node.address not in home.subnet:
+        return f"it is outside {home.subnet} of site {node.site}", f"choose an address of {home.subnet}"
+    return None
+
+
+def _node_problems(network: Network, nodes: Sequence[Node]) -> list[Problem]:
+    found: list[Problem] = []
+    known = {site.name for site in network.sites}
+    holders: dict[IPv4Address, Node] = {}
+    keys: dict[str, Node] = {}
+    names: set[str] = set()
+    for node in nodes:
+        if node.name in names:
+            reason = "another node has this name"
+            found.append(Problem(_subject(node, "name"), node.name, reason, "rename one of the two"))
+        names.add(node.name)
+        if node.site not in known:
+            sites = ", ".join(sorted(known)) or "none"
+            found.append(Problem(_subject(node, "site"), node.site, "no such site", f"use one of: {sites}"))
+            continue
+        wrong = _address_problem(network, node)
+        if wrong is not None:
+            found.append(Problem(_subject(node, "address"), str(node.address), *wrong))
+        holder = holders.setdefault(node.address, node)
+        if holder is not node:
+            reason = f"{holder.name} has this address already"
+            found.append(Problem(_subject(node, "address"), str(node.address), reason, "pin another with `address:`"))
+        owner = keys.setdefault(node.public_key, node)
+        if owner is not node:
+            reason = f"{owner.name} has this key already"
+            found.append(Problem(_subject(node, "public_key"), node.public_key, reason, "give each node its own key"))
+    return found
+
+
+def _peer_problems(network: Network, nodes: Sequence[Node]) -> list[Problem]:
+    """One prefix on two peers of a node: WireGuard would silently keep the later one."""
+    found: list[Problem] = []
+    for node in nodes:
+        claims: dict[IPv4Network, str] = {}
+        for peer in peers_of(network, node, nodes):
+            for prefix in peer.allowed_ips:
+                if claims.setdefault(prefix, peer.public_key) != peer.public_key:
+                    reason = f"two peers of {node.name} claim this prefix"
+                    found.append(
+                        Problem(_subject(node, "allowed_ips"), str(prefix), reason, "give each node its own address")
+                    )
+    return found
+
+
+def problems(network: Network, nodes: Sequence[Node], vpc_ranges: Mapping[str, IPv4Network]) -> list[Problem]:
+    """Everything that is wrong with the network, in a stable order; empty when nothing is.
+
+    ``vpc_ranges`` gives, by site name, the range of the site's own network where it is known. Before keys exist a
+    node's ``public_key`` may be any text that is unique to it.
+    """
+    found = _site_problems(network, vpc_ranges) + _node_problems(network, nodes)
+    if network.topology not in TOPOLOGIES:
+        known = ", ".join(sorted(TOPOLOGIES))
+        found.append(Problem("network.topology", network.topology, "no such topology", f"use one of: {known}"))
+    elif not nodes:
+        found.append(Problem("gateways", "none", "the network has no node", "declare a gateway"))
+    elif not found:
+        try:
+            found = _peer_problems(network, nodes)
+        except TopologyError as error:
+            found.append(Problem("gateways", network.topology, str(error), "declare the gateways it needs"))
+    return found

@@ -1,0 +1,113 @@
+"""The roster's canonical bytes and what is refused."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from ipaddress import IPv4Address, IPv4Network, IPv6Network
+from typing import Any
+
+import pytest
+
+from overlay.model import Network, Node, Role, Site
+from overlay.roster import Roster, RosterError, canonical, content_digest, parse
+from overlay.signing import release_message, roster_message
+
+SITE = Site("hetzner", "hetzner", IPv4Network("10.100.1.0/24"), "fsn1")
+
+
+def key(number: int) -> str:
+    return base64.b64encode(bytes([number]) * 32).decode()
+
+
+def node(name: str, address: str, role: Role, number: int, endpoint: str | None = None) -> Node:
+    return Node(name, "hetzner", IPv4Address(address), role, key(number), endpoint)
+
+
+ROSTER = Roster(
+    number=7,
+    network=Network(IPv4Network("10.100.0.0/16"), (SITE,), "hub"),
+    mtu=1420,
+    nodes=(
+        node("gw", "10.100.0.1", "gateway", 1, "198.51.100.1:51820"),
+        node("hetzner-1", "10.100.1.1", "spoke", 2),
+    ),
+    wireguard_sources=(IPv4Network("0.0.0.0/0"), IPv6Network("::/0")),
+    admin_cidrs=(IPv4Network("203.0.113.0/24"),),
+)
+
+
+def changed(change: Callable[[dict[str, Any]], object]) -> bytes:
+    document = json.loads(canonical(ROSTER))
+    change(document)
+    return json.dumps(document, sort_keys=True, separators=(",", ":")).encode()
+
+
+def test_the_canonical_bytes_are_a_fixed_point() -> None:
+    assert parse(canonical(ROSTER)) == ROSTER
+
+
+def test_the_bytes_do_not_depend_on_the_order_of_the_nodes() -> None:
+    assert canonical(replace(ROSTER, nodes=ROSTER.nodes[::-1])) == canonical(ROSTER)
+
+
+def test_the_bytes_of_version_1_stay_as_they_are() -> None:
+    """Machines in service verify signatures over these bytes, so they may change only with the schema's version."""
+    small = replace(ROSTER, nodes=ROSTER.nodes[:1])
+    assert canonical(small) == (
+        b'{"admin_cidrs":["203.0.113.0/24"],"network":{"mtu":1420,"overlay":"10.100.0.0/16","sites":{"hetzner":'
+        b'{"cloud":"hetzner","region":"fsn1","subnet":"10.100.1.0/24"}},"topology":"hub"},"nodes":{"gw":{"address":'
+        b'"10.100.0.1","endpoint":"198.51.100.1:51820","public_key":"AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE=",'
+        b'"role":"gateway","site":"hetzner"}},"number":7,"revoked_keys":[],"schema_version":1,'
+        b'"wireguard_sources":["0.0.0.0/0","::/0"]}'
+    )
+
+
+def test_the_content_digest_ignores_the_number_and_nothing_else() -> None:
+    assert content_digest(replace(ROSTER, number=8)) == content_digest(ROSTER)
+    assert content_digest(replace(ROSTER, mtu=1380)) != content_digest(ROSTER)
+
+
+REFUSALS: list[tuple[str, bytes, str]] = [
+    ("truncated", canonical(ROSTER)[:-1], "not JSON"),
+    ("empty", b"", "not JSON"),
+    ("not ASCII", '{"é":1}'.encode(), "not JSON"),
+    ("a list", b"[]", "object is needed"),
+    ("deep nesting", b"[" * 100_000, "not JSON"),
+    ("a field twice", canonical(ROSTER).replace(b'"number":7', b'"number":7,"number":7'), "twice"),
+    ("spaces", json.dumps(json.loads(canonical(ROSTER)), sort_keys=True).encode(), "canonical"),
+    ("unknown field", changed(lambda d: d.update(extra=1)), "unknown field 'extra'"),
+    ("unknown field of a node", changed(lambda d: d["nodes"]["gw"].update(x=1)), "unknown field 'x'"),
+    ("missing field", changed(lambda d: d.pop("admin_cidrs")), "admin_cidrs: missing"),
+    ("other version", changed(lambda d: d.update(schema_version=2)), "schema_version"),
+    ("number 0", changed(lambda d: d.update(number=0)), "number"),
+    ("number true", changed(lambda d: d.update(number=True)), "number"),
+    ("number as text", changed(lambda d: d.update(number="7")), "number"),
+    ("mtu 100", changed(lambda d: d["network"].update(mtu=100)), "mtu"),
+    ("short key", changed(lambda d: d["nodes"]["gw"].update(public_key="c2hvcnQ=")), "not a WireGuard key"),
+    ("bad address", changed(lambda d: d["nodes"]["gw"].update(address="10.100.0.256")), "gw.address"),
+    ("bad endpoint", changed(lambda d: d["nodes"]["gw"].update(endpoint="--help")), "not host:port"),
+    ("bad role", changed(lambda d: d["nodes"]["gw"].update(role="king")), "neither gateway nor spoke"),
+    ("bad name", changed(lambda d: d["nodes"].update({"A B": d["nodes"].pop("gw")})), "DNS label"),
+    ("bad source", changed(lambda d: d.update(wireguard_sources=["10.0.0.1/8"])), "wireguard_sources"),
+    ("source not a text", changed(lambda d: d.update(admin_cidrs=[1])), "list of texts"),
+    ("revoked key in use", changed(lambda d: d.update(revoked_keys=[key(2)])), "revoked"),
+    ("an address outside its site", changed(lambda d: d["nodes"]["hetzner-1"].update(address="10.100.9.1")), "outside"),
+    ("two nodes, one key", changed(lambda d: d["nodes"]["hetzner-1"].update(public_key=key(1))), "already"),
+    ("unknown site", changed(lambda d: d["nodes"]["gw"].update(site="moon")), "no such site"),
+    ("unknown topology", changed(lambda d: d["network"].update(topology="ring")), "no such topology"),
+    ("no gateway", changed(lambda d: d["nodes"].pop("gw")), "exactly one gateway"),
+]
+
+
+@pytest.mark.parametrize(("body", "reason"), [pytest.param(body, why, id=name) for name, body, why in REFUSALS])
+def test_a_bad_roster_is_refused_with_the_reason(body: bytes, reason: str) -> None:
+    with pytest.raises(RosterError, match=reason):
+        parse(body)
+
+
+def test_a_signature_of_one_kind_is_never_over_the_bytes_of_the_other() -> None:
+    assert roster_message(b"1\nab\n") != release_message(1, "ab")
+    assert release_message(1, "ab") == b"hybridnet release 1\n1\nab\n"
