@@ -23,6 +23,8 @@ def node(name: str, site: str, address: str, role: Role = "spoke", key: str = ""
 
 GATEWAY = node("gw", "hetzner", "10.100.0.1", "gateway")
 
+LONE = node("gw", "one", "10.100.0.1", "gateway")
+
 
 def test_a_right_network_has_no_problem() -> None:
     nodes = [GATEWAY, node("h-1", "hetzner", "10.100.1.1"), node("a-1", "aws", "10.100.2.1")]
@@ -32,14 +34,14 @@ def test_a_right_network_has_no_problem() -> None:
 CASES: list[tuple[Network, list[Node], Mapping[str, str], str, str]] = [
     (
         network(one="10.100.1.0/24", two="10.100.1.128/25"),
-        [node("gw", "one", "10.100.0.1", "gateway")],
+        [LONE],
         {},
         "sites.two.subnet",
         "overlaps",
     ),
     (
         network(one="10.101.1.0/24"),
-        [node("gw", "one", "10.100.0.1", "gateway")],
+        [LONE],
         {},
         "sites.one.subnet",
         "not inside the overlay",
