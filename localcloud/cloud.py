@@ -1,0 +1,130 @@
+"""An instance of the local cloud: one directory, and the names of everything that belongs to it.
+
+Instances do not know each other: their namespaces carry a tag made from the directory's path.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+
+PROJECT = Path(__file__).resolve().parent.parent
+DIRECTORY_VARIABLE = "LOCALCLOUD_DIR"
+CACHE = Path("/var/cache/hybrid-wireguard-localcloud")
+"""Images, shared by the instances of this host."""
+NETNS = Path("/run/netns")
+
+DESK_ADDRESS = "203.0.113.10"
+"""Where whoever runs the program sits; inside the dev stack's admin CIDRs."""
+STRANGER_ADDRESS = "198.51.100.7"
+"""Somebody else on the internet."""
+
+
+class LocalCloudError(Exception):
+    """Something the user can act on: the text says what, why and what to do."""
+
+
+class Cloud:
+    """Paths and names of the instance in `directory`."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory.resolve()
+
+    @classmethod
+    def default(cls) -> Cloud:
+        """The instance that LOCALCLOUD_DIR names, else `.localcloud` in the project."""
+        named = os.environ.get(DIRECTORY_VARIABLE)
+        return cls(Path(named) if named else PROJECT / ".localcloud")
+
+    @cached_property
+    def tag(self) -> str:
+        """Five hex digits that tell this instance's namespaces from others'."""
+        return hashlib.sha256(str(self.directory).encode()).hexdigest()[:5]
+
+    @property
+    def prefix(self) -> str:
+        """What every namespace and control group of this instance begins with."""
+        return f"lc-{self.tag}-"
+
+    @property
+    def internet(self) -> str:
+        """Network namespace between the clouds."""
+        return f"{self.prefix}internet"
+
+    @property
+    def desk(self) -> str:
+        """Network namespace of whoever runs the program."""
+        return f"{self.prefix}desk"
+
+    @property
+    def stranger(self) -> str:
+        """Network namespace of somebody else on the internet."""
+        return f"{self.prefix}stranger"
+
+    def machine_namespace(self, slot: int) -> str:
+        """Network namespace of the machine in `slot`."""
+        return f"{self.prefix}m{slot:02d}"
+
+    def network_namespace(self, number: int) -> str:
+        """Network namespace of the router of private network `number`."""
+        return f"{self.prefix}n{number:02d}"
+
+    @property
+    def machines(self) -> Path:
+        """One folder a machine: its spec, seed and disk."""
+        return self.directory / "machines"
+
+    def machine(self, machine_id: str) -> Path:
+        """Folder of the machine; ids with characters that a mount option or a path could trip over are hashed."""
+        if re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}", machine_id):
+            return self.machines / machine_id
+        digest = hashlib.sha256(machine_id.encode()).hexdigest()[:8]
+        return self.machines / (re.sub(r"[^A-Za-z0-9_-]+", "-", machine_id)[-50:].strip("-") + "_" + digest)
+
+    @property
+    def world(self) -> Path:
+        """The provider's resources (0600)."""
+        return self.directory / "world.json"
+
+    @property
+    def providers(self) -> Path:
+        """Package -> port on the desk's 127.0.0.1, written by the daemon."""
+        return self.directory / "providers.json"
+
+    @property
+    def backend(self) -> Path:
+        """Pulumi's file:// backend."""
+        return self.directory / "backend"
+
+    @property
+    def pulumi_home(self) -> Path:
+        """PULUMI_HOME of whatever runs at the desk."""
+        return self.directory / "pulumi-home"
+
+    @property
+    def daemon_log(self) -> Path:
+        """What the daemon had to say."""
+        return self.directory / "daemon.log"
+
+    @contextmanager
+    def locked(self, name: str) -> Iterator[None]:
+        """Hold the instance's inter-process lock `name`; it ends with the process, however that ends."""
+        self.directory.mkdir(parents=True, exist_ok=True)
+        with (self.directory / f"{name}.lock").open("w") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
+
+
+def write_private(path: Path, text: str) -> None:
+    """Replace `path` with `text` in one step, readable by its owner alone."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(text)
+    temporary.replace(path)

@@ -1,0 +1,103 @@
+"""What a machine of the local cloud shall be: the words that the provider and the fabric share.
+
+The provider projects the resources of the program to `MachineSpec`s; the fabric makes the world equal to them.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal, TypeAlias, cast
+
+JSON: TypeAlias = "Mapping[str, JSON] | list[JSON] | tuple[JSON, ...] | str | int | float | bool | None"
+Protocol = Literal["tcp", "udp", "icmp", "any"]
+CloudName = Literal["hetzner", "aws", "gcp"]
+
+INTERNET = "internet"
+"""The network of an interface that holds its public address itself, as Hetzner's eth0 does."""
+
+
+@dataclass(frozen=True)
+class Rule:
+    """Traffic that a provider's firewall lets pass; what no rule names is dropped."""
+
+    protocol: Protocol
+    ports: tuple[int, int] | None
+    """First and last port, both included; None is every port."""
+    sources: tuple[str, ...]
+    """CIDRs of either family at the far end: where it comes from (ingress) or goes to (egress)."""
+
+
+@dataclass(frozen=True)
+class Interface:
+    """A network card of a machine."""
+
+    name: str
+    network: str
+    """`INTERNET`, or the id of a private network; two ids never reach each other, even with the same ranges."""
+    address: str
+    prefix: int
+    """Prefix length of the range that is reached over this card: the subnet's, or the private network's on Hetzner."""
+    mtu: int
+    public: str | None = None
+    """Public address: equal to `address` where it is routed to the machine, else translated one to one."""
+    address6: str | None = None
+    """Public IPv6 address, routed to the machine."""
+    nat: str | None = None
+    """Address that this card shares with others to reach the internet when it has no public one."""
+
+
+@dataclass(frozen=True)
+class MachineSpec:
+    """A machine as the program declared it."""
+
+    id: str
+    """The provider's id of it, unique in the instance."""
+    node: str
+    """The name that the stack declares, which the commands take as NODE."""
+    cloud: CloudName
+    hostname: str
+    user_data: str
+    ssh_keys: tuple[str, ...]
+    """Public keys in OpenSSH's format."""
+    interfaces: tuple[Interface, ...]
+    """The first is the one with the default route."""
+    ingress: tuple[Rule, ...] | None
+    """None: no firewall is attached, everything comes in. Empty: nothing does."""
+    egress: tuple[Rule, ...] | None
+    """None: everything may leave."""
+    forwarding: bool
+    """May send packets from other addresses than its own on private networks (source/destination check off)."""
+    metadata: Mapping[str, JSON] = field(default_factory=dict[str, JSON])
+    """What only the metadata service tells, each key optional: instance_type, image, region, zone, project (GCP), labels
+    ({name: value}, on AWS tags) and imds ({enabled: bool, tokens_required: bool, hop_limit: int, instance_tags: bool}, AWS only)."""
+    running: bool = True
+
+
+def to_json(spec: MachineSpec) -> str:
+    """The spec as a JSON document; it holds the user data and with it secrets, so keep it in files of mode 0600."""
+    return json.dumps(asdict(spec), sort_keys=True, indent=1)
+
+
+def from_json(text: str) -> MachineSpec:
+    """The inverse of `to_json`. Raises ValueError, KeyError or TypeError on a document of another shape."""
+    document = cast("dict[str, Any]", json.loads(text))
+    document["ssh_keys"] = tuple(document["ssh_keys"])
+    document["interfaces"] = tuple(Interface(**interface) for interface in document["interfaces"])
+    document["ingress"] = _rules(document["ingress"])
+    document["egress"] = _rules(document["egress"])
+    return MachineSpec(**document)
+
+
+def _rules(rules: list[dict[str, Any]] | None) -> tuple[Rule, ...] | None:
+    if rules is None:
+        return None
+    return tuple(
+        Rule(
+            protocol=rule["protocol"],
+            ports=None if rule["ports"] is None else (rule["ports"][0], rule["ports"][1]),
+            sources=tuple(rule["sources"]),
+        )
+        for rule in rules
+    )
