@@ -1,0 +1,153 @@
+"""A stack on a local cloud of its own, driven by the same commands that a person types."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import permutations
+from pathlib import Path
+from typing import Any, cast
+
+import yaml
+
+ROOT = Path(__file__).parents[2]
+PREFIX = "hybrid-wireguard:"
+ADDRESSES: Mapping[str, str] = {
+    "hetzner-gw": "10.100.0.1",
+    "hetzner-1": "10.100.1.1",
+    "hetzner-2": "10.100.1.2",
+    "aws-1": "10.100.2.1",
+    "gcp-1": "10.100.3.1",
+}
+"""The dev stack's nodes, as the README and the settings say."""
+
+
+def wait_for(what: str, condition: Callable[[], bool], seconds: float) -> float:
+    """Seconds until ``condition()`` holds; AssertionError naming ``what`` when it does not in ``seconds``."""
+    start = time.monotonic()
+    while not condition():
+        waited = time.monotonic() - start
+        assert waited < seconds, f"{what}: not within {seconds:g} s"
+        time.sleep(0.05)
+    return time.monotonic() - start
+
+
+@dataclass(frozen=True)
+class Ping:
+    """What a ping that ran for a while saw."""
+
+    sent: int
+    received: int
+
+
+class Scene:
+    """One local cloud in ``directory`` with a copy of the dev stack's settings that a test may change."""
+
+    def __init__(self, directory: Path, stack: str = "dev") -> None:
+        self.directory = directory
+        self.stack = stack
+        self.config_file = directory.parent / f"Pulumi.{stack}.yaml"
+        self.config_file.write_bytes((ROOT / f"Pulumi.{stack}.yaml").read_bytes())
+        self.logs: list[str] = []
+
+    def run(self, *words: str, timeout: float = 600, check: bool = True) -> subprocess.CompletedProcess[str]:
+        """``python -m localcloud WORDS`` for this cloud; AssertionError with its output when it fails."""
+        done = subprocess.run(
+            [sys.executable, "-m", "localcloud", "--dir", str(self.directory), *words],
+            cwd=ROOT,
+            env={**os.environ, "NO_COLOR": "1"},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
+        )
+        self.logs.append(done.stdout + done.stderr)
+        assert not check or done.returncode == 0, f"{words} ended with {done.returncode}:\n{done.stdout}{done.stderr}"
+        return done
+
+    def up(self, *, check: bool = True) -> subprocess.CompletedProcess[str]:
+        return self.run("up", "--stack", self.stack, "--config-file", str(self.config_file), check=check)
+
+    def exec(self, node: str, *words: str, check: bool = True) -> str:
+        """The standard output of a command on a machine."""
+        return self.run("exec", node, "--", *words, check=check).stdout
+
+    def succeeds(self, node: str, *words: str) -> bool:
+        return self.run("exec", node, "--", *words, check=False).returncode == 0
+
+    def pings(self, node: str, address: str) -> bool:
+        return self.succeeds(node, "ping", "-q", "-c", "1", "-W", "1", address)
+
+    def nodes(self) -> dict[str, str]:
+        """Overlay address by node name, of everything the stack declares."""
+        return {peer["name"]: peer["address"] for peer in self.outputs()["peers"]}
+
+    def unreachable(self, count: int = 1) -> list[str]:
+        """Every ``node -> node`` over which a ping of ``count`` packets lost any."""
+        found: list[str] = []
+        for (source, _), (target, address) in permutations(self.nodes().items(), 2):
+            if not self.succeeds(source, "ping", "-q", "-c", str(count), "-i", "0.2", "-W", "2", address):
+                found.append(f"{source} -> {target}")
+        return found
+
+    def outputs(self) -> dict[str, Any]:
+        return cast("dict[str, Any]", json.loads(self.run("outputs", "--json").stdout))
+
+    def status(self) -> dict[str, Any]:
+        return cast("dict[str, Any]", json.loads(self.run("status", "--json").stdout))
+
+    def boot_ids(self) -> dict[str, str]:
+        """What changes when a machine is replaced or rebooted, by node."""
+        return {
+            node: self.exec(node, "sh", "-c", "cat /etc/machine-id; cut -d' ' -f22 /proc/1/stat")
+            for node in self.nodes()
+        }
+
+    def gateway_peers(self) -> dict[str, str]:
+        """Allowed IPs by public key, as the gateway's interface has them."""
+        lines = self.exec("hetzner-gw", "wg", "show", "wg0", "allowed-ips").splitlines()
+        return dict(cast("tuple[str, str]", tuple(line.split("\t", 1))) for line in lines)
+
+    def declared_peers(self) -> dict[str, str]:
+        """Allowed IPs by public key, as the stack's outputs declare them for the hub."""
+        peers = self.outputs()["peers"]
+        return {peer["public_key"]: f"{peer['address']}/32" for peer in peers if peer["role"] != "gateway"}
+
+    @contextmanager
+    def pinging(self, node: str, address: str) -> Iterator[list[Ping]]:
+        """Pings 20 times a second while the block runs; the one element is there after it."""
+        log = f"/tmp/ping-{node}-{address}"
+        pid = self.exec(node, "sh", "-c", f"setsid ping -i 0.05 {address} >{log} 2>&1 </dev/null & echo $!").strip()
+        seen: list[Ping] = []
+        try:
+            yield seen
+        finally:
+            self.exec(node, "kill", "-INT", pid)
+        wait_for("the ping's summary", lambda: self.succeeds(node, "grep", "-q", "packets transmitted", log), 10)
+        words = self.exec(node, "grep", "packets transmitted", log).split()
+        seen.append(Ping(int(words[0]), int(words[3])))
+
+    def settings(self) -> dict[str, Any]:
+        return cast("dict[str, Any]", yaml.safe_load(self.config_file.read_text()))
+
+    @contextmanager
+    def changed(self, change: Callable[[dict[str, Any]], object]) -> Iterator[None]:
+        """The stack with its ``hybrid-wireguard:`` settings changed, and as it was again after the block."""
+        before = self.config_file.read_text()
+        document = self.settings()
+        config = document["config"]
+        ours = {key.removeprefix(PREFIX): config.pop(key) for key in list(config) if key.startswith(PREFIX)}
+        change(ours)
+        config.update({f"{PREFIX}{key}": value for key, value in ours.items()})
+        self.config_file.write_text(yaml.safe_dump(document, sort_keys=False))
+        try:
+            yield
+        finally:
+            self.config_file.write_text(before)
