@@ -52,8 +52,8 @@ def main() -> None:
         result = "closed"
     elif case == "flood":
         with ThreadPoolExecutor(1000) as pool:
-            answers = pool.map(lambda _: attempt(b"{}", "A" * 86 + "=="), range(1000))
-            result = {str(answer): count for answer, count in Counter(answers).items()}
+            asked = [pool.submit(attempt, b"{}", "A" * 86 + "==") for _ in range(1000)]
+            result = Counter(str(one.result()) for one in asked)
     else:
         raise SystemExit(f"unknown case {case!r}")
     print(json.dumps(result))

@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import permutations
@@ -121,7 +121,7 @@ class Scene:
         return {peer["public_key"]: f"{peer['address']}/32" for peer in peers if peer["role"] != "gateway"}
 
     @contextmanager
-    def pinging(self, node: str, address: str) -> Iterator[list[Ping]]:
+    def pinging(self, node: str, address: str) -> Generator[list[Ping]]:
         """Pings 20 times a second while the block runs; the one element is there after it."""
         log = f"/tmp/ping-{node}-{address}"
         pid = self.exec(node, "sh", "-c", f"setsid ping -i 0.05 {address} >{log} 2>&1 </dev/null & echo $!").strip()
@@ -138,7 +138,7 @@ class Scene:
         return cast("dict[str, Any]", yaml.safe_load(self.config_file.read_text()))
 
     @contextmanager
-    def changed(self, change: Callable[[dict[str, Any]], object]) -> Iterator[None]:
+    def changed(self, change: Callable[[dict[str, Any]], object]) -> Generator[None]:
         """The stack with its ``hybrid-wireguard:`` settings changed, and as it was again after the block."""
         before = self.config_file.read_text()
         document = self.settings()
