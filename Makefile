@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help up preview down test check bench lock
+.PHONY: help up preview down test check bench lock host
 .DELETE_ON_ERROR:
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
@@ -9,7 +9,7 @@ RUN := $(PY) -m localcloud
 PIP := $(PY) -m pip install --quiet --disable-pip-version-check --no-input --require-hashes
 LOCK := .venv/bin/pip-compile --quiet --generate-hashes --allow-unsafe --strip-extras --no-header \
 	--no-emit-index-url --no-emit-trusted-host --no-emit-find-links --no-emit-options
-LINTED := __main__.py overlay components cloudinit node localcloud bench tests
+APT := DEBIAN_FRONTEND=noninteractive apt-get -qq
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/make \1\t\2/' | expand -t 14
@@ -23,7 +23,7 @@ preview: .venv/run.stamp ## what `make up` would change
 down: .venv/run.stamp ## removes every machine, namespace and process of the local cloud
 	@$(RUN) down </dev/null
 
-test: .venv/dev.stamp .venv/host.stamp ## everything that can be checked on this machine
+test: .venv/dev.stamp host ## everything that can be checked on this machine
 	@$(PY) -m pytest </dev/null
 
 check: .venv/dev.stamp ## format, lint, types
@@ -31,7 +31,7 @@ check: .venv/dev.stamp ## format, lint, types
 	@.venv/bin/ruff check .
 	@.venv/bin/basedpyright
 
-bench: .venv/dev.stamp .venv/host.stamp ## the table of measurements, with ratios to hand-written baselines
+bench: .venv/dev.stamp host ## the table of measurements, with ratios to hand-written baselines
 	@$(PY) -m bench </dev/null
 
 lock: .venv/dev.stamp ## pins requirements*.txt again from requirements*.in
@@ -40,15 +40,16 @@ lock: .venv/dev.stamp ## pins requirements*.txt again from requirements*.in
 
 # Python 3.11 with venv; on Debian and Ubuntu what is missing is installed.
 .venv/bin/pip:
-	@python=$$(for p in python3.11 python3 /usr/bin/python3.11 /usr/bin/python3; do \
-		"$$p" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null && { echo "$$p"; break; }; done || true); \
-	if [ -z "$$python" ]; then \
+	@for python in python3.11 python3 /usr/bin/python3.11 /usr/bin/python3 none; do \
+		"$$python" -c 'import ensurepip, sys, venv; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null && break; \
+	done || true; \
+	if [ "$$python" = none ]; then \
 		if [ "$$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then \
-			echo "Python 3.11 with its venv module is needed: install python3.11 and python3.11-venv" >&2; exit 1; fi; \
+			echo "Python 3.11 with its venv module is needed: install python3.11 and python3.11-venv" >&2; exit 1; \
+		fi; \
 		echo "installing python3.11-venv"; \
-		{ DEBIAN_FRONTEND=noninteractive apt-get update -qq && \
-			DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends python3.11 python3.11-venv; } </dev/null >/dev/null || \
-			{ echo "apt has no python3.11-venv here: install Python 3.11 and make it python3.11 on PATH" >&2; exit 1; }; \
+		{ $(APT) update && $(APT) install -y --no-install-recommends python3.11-venv; } </dev/null >/dev/null 2>&1 || { \
+			echo "apt has no python3.11-venv here: install Python 3.11 and have python3.11 on PATH" >&2; exit 1; }; \
 		python=/usr/bin/python3.11; \
 	fi; \
 	echo "making .venv with $$("$$python" --version)"; \
@@ -64,10 +65,10 @@ lock: .venv/dev.stamp ## pins requirements*.txt again from requirements*.in
 	@$(PIP) -r requirements-dev.txt </dev/null
 	@touch $@
 
-# What the tests call on this host; without root they say what they miss when they skip.
-.venv/host.stamp: Makefile .venv/run.stamp
-	@if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && ! command -v shellcheck >/dev/null; then \
-		echo "installing shellcheck"; \
-		DEBIAN_FRONTEND=noninteractive apt-get update -qq </dev/null >/dev/null; \
-		DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends shellcheck </dev/null >/dev/null; fi
-	@touch $@
+# What tests and measurements call on this host. Where it cannot be had, they say what they miss when they skip.
+host: .venv/run.stamp
+	@if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+		command -v shellcheck >/dev/null || { echo "installing shellcheck"; \
+			{ $(APT) update && $(APT) install -y --no-install-recommends shellcheck; } </dev/null >/dev/null; }; \
+		$(PY) -c 'from localcloud import host; host.unmet() or host.prepare(print)' </dev/null; \
+	fi
