@@ -29,8 +29,9 @@ PARSED_BY_MACHINES = ("overlay", "node")
 SUFFIXES = {".py", ".toml", ".yaml", ".yml", ".md", ".sh", ".j2", ".txt", ".in", ".json", ".cfg", ".service", ""}
 
 REGISTRY_HOSTS = re.compile(
-    r"(?i)\b(?:[a-z0-9-]+\.)*(?:pypi\.org|pythonhosted\.org|debian\.org|ubuntu\.com|npmjs\.(?:org|com)|crates\.io"
-    r"|golang\.org|maven\.org|apache\.org/maven)\b"
+    r"(?i)\b(?:(?:test\.)?pypi\.org|files\.pythonhosted\.org|(?:deb|security|ftp)\.debian\.org|snapshot\.debian\.org"
+    r"|(?:archive|security|ports)\.ubuntu\.com|registry\.npmjs\.org|(?:index\.|static\.)?crates\.io|proxy\.golang\.org"
+    r"|repo1?\.maven\.(?:org|apache\.org))\b"
 )
 MACHINE_PATHS = re.compile(r"(?<![\w.])/(?:work|farm|opt/wheels|home/[a-z]\w*|root/\.\w+|Users/\w+)\b")
 
