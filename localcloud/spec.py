@@ -70,8 +70,8 @@ class MachineSpec:
     forwarding: bool
     """May send packets from other addresses than its own on private networks (source/destination check off)."""
     metadata: Mapping[str, JSON] = field(default_factory=dict[str, JSON])
-    """What only the metadata service tells, each key optional: instance_type, image, region, zone, project (GCP), labels
-    ({name: value}, on AWS tags) and imds ({enabled: bool, tokens_required: bool, hop_limit: int, instance_tags: bool}, AWS only)."""
+    """What only the metadata service tells, each key optional: instance_type, image, region, zone, project (GCP),
+    labels ({name: value}, on AWS tags), imds ({enabled, tokens_required, instance_tags: bool, hop_limit: int}, AWS)."""
     running: bool = True
 
 

@@ -1,0 +1,197 @@
+"""One machine: its disk, booting and ending it, and running commands in it."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import signal
+import subprocess
+from pathlib import Path
+
+from localcloud.cloud import Cloud, LocalCloudError, write_private
+from localcloud.enter import CGROUPS, PATH, init_of
+from localcloud.fabric.process import run, wait_until
+from localcloud.fabric.store import Record
+from localcloud.image import REPOSITORY_MOUNT, Image
+
+SUPERVISE = Path(__file__).with_name("supervise.sh")
+POWER_OFF, REBOOT = signal.SIGRTMIN + 4, signal.SIGRTMIN + 5
+"""What systemd as process 1 takes as these orders."""
+
+BOOT_SECONDS = 30
+STOP_SECONDS = 90
+
+_DEFAULT_USER = """\
+users: [default]
+disable_root: true
+system_info: {default_user: {name: ubuntu, lock_passwd: true, groups: [adm, sudo], sudo: "ALL=(ALL) NOPASSWD:ALL", shell: /bin/bash}}
+"""
+_ROOT_USER = "users: []\ndisable_root: false\n"
+"""Hetzner gives SSH keys to root, AWS and GCP to the image's user."""
+
+
+class Machine:
+    """The machine of a record. Orders that change it are given under the instance's lock `fabric`."""
+
+    def __init__(self, cloud: Cloud, record: Record) -> None:
+        self.record = record
+        self.folder = record.folder
+        self.namespace = cloud.machine_namespace(record.slot)
+
+    @property
+    def init(self) -> int | None:
+        """The host's number of its process 1; None when it does not run."""
+        return init_of(self.namespace)
+
+    @property
+    def supervised(self) -> bool:
+        """Whether its supervisor lives: also true for a moment before its init runs, and between two boots."""
+        try:
+            with (self.folder / "supervisor.lock").open() as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except FileNotFoundError:
+            return False
+        except BlockingIOError:
+            return True
+        return False
+
+    @property
+    def booted(self) -> bool:
+        """Whether it runs and its first-boot document has been carried out."""
+        init = self.init
+        return init is not None and Path(f"/proc/{init}/root/run/cloud-init/result.json").exists()
+
+    def boot(self, image: Image) -> None:
+        """Switch it on and return when its init runs; one that runs already is only looked after."""
+        self.record.switch(on=True)
+        if self.init is None and not self.supervised:
+            self._mount(image)
+            self._seed()
+        if not self.supervised:
+            self._supervise(image)
+        if not wait_until(lambda: self.init is not None, BOOT_SECONDS):
+            tail = "\n".join(self.console().splitlines()[-6:])
+            raise LocalCloudError(
+                f"{self.record.spec.node} did not boot within {BOOT_SECONDS} s; its console ends with:\n{tail}"
+            )
+
+    def stop(self) -> None:
+        """Shut it down cleanly; after 90 s its power is cut."""
+        self.record.switch(on=False)
+        if (init := self.init) is not None:
+            os.kill(init, POWER_OFF)
+            if not wait_until(self._down, STOP_SECONDS):
+                self.kill()
+        self._ended()
+
+    def kill(self) -> None:
+        """Cut its power: every process ends at once, nothing is written any more."""
+        self.record.switch(on=False)
+        if (init := self.init) is not None:
+            os.kill(init, signal.SIGKILL)
+        self._ended()
+
+    def reboot(self) -> None:
+        """Boot it again; returns when the new init runs."""
+        before = self.init
+        if before is None:
+            raise LocalCloudError(f"{self.record.spec.node} is not running: start it with `python -m localcloud start`")
+        os.kill(before, REBOOT)
+        if not wait_until(lambda: self.init not in (None, before), STOP_SECONDS + BOOT_SECONDS):
+            raise LocalCloudError(f"{self.record.spec.node} did not come back within {STOP_SECONDS + BOOT_SECONDS} s")
+
+    def console(self) -> str:
+        """What it printed, all boots together."""
+        path = self.folder / "console"
+        return path.read_text(errors="replace") if path.exists() else ""
+
+    def unmount(self) -> None:
+        """Take its disk down; the data stay in the folder."""
+        if (self.folder / "root").is_mount():
+            run("umount", str(self.folder / "root"))
+
+    def _down(self) -> bool:
+        return self.init is None and not self.supervised
+
+    def _ended(self) -> None:
+        if not wait_until(self._down, BOOT_SECONDS):
+            raise LocalCloudError(
+                f"{self.record.spec.node} does not end: look at the processes of the control group {self.namespace}"
+            )
+
+    def _mount(self, image: Image) -> None:
+        root, upper, work = (self.folder / name for name in ("root", "upper", "work"))
+        if root.is_mount():
+            return
+        for path in (root, upper, work):
+            path.mkdir(exist_ok=True)
+            path.chmod(0o755)  # the upper folder becomes the machine's /, whatever the umask was
+        options = f"lowerdir={image.root},upperdir={upper},workdir={work}"
+        run("mount", "-t", "overlay", self.namespace, "-o", options, str(root))
+
+    def _seed(self) -> None:
+        """The first-boot document, and what cloud-init's own source for that cloud would have configured."""
+        spec = self.record.spec
+        seed = self.folder / "seed"
+        seed.mkdir(exist_ok=True)
+        seed.chmod(0o700)
+        meta = {"instance-id": spec.id, "local-hostname": spec.hostname, "public-keys": list(spec.ssh_keys)}
+        write_private(seed / "meta-data", json.dumps(meta))
+        write_private(seed / "user-data", spec.user_data)
+        configuration = self.folder / "root/etc/cloud/cloud.cfg.d/96_localcloud_user.cfg"
+        if not configuration.exists():
+            configuration.write_text(_ROOT_USER if spec.cloud == "hetzner" else _DEFAULT_USER)
+
+    def _supervise(self, image: Image) -> None:
+        left = _nspawn_of(self.namespace)
+        with (self.folder / "console").open("ab") as console:
+            subprocess.run(
+                [
+                    "setsid",
+                    "--fork",
+                    "sh",
+                    str(SUPERVISE),
+                    str(self.folder),
+                    self.namespace,
+                    self.record.spec.hostname,
+                    str(image.repository),
+                    REPOSITORY_MOUNT,
+                    *([str(left)] if left else []),
+                ],
+                stdin=subprocess.DEVNULL,
+                stdout=console,
+                stderr=console,
+                env={"PATH": PATH},
+                cwd="/",
+                umask=0o022,
+                check=True,
+            )
+        wait_until(lambda: self.supervised, 5, interval=0.002)
+
+
+def processes_of(namespace: str) -> list[int]:
+    """Every process of the machine, its supervisor included."""
+    found: set[int] = set()
+    for hierarchy in map(Path, CGROUPS):
+        for path in (hierarchy / namespace).glob("**/cgroup.procs"):
+            found |= {int(word) for word in path.read_text().split()}
+    return sorted(found)
+
+
+def remove_groups(namespace: str) -> None:
+    """Take down the control groups of a machine that has ended."""
+    for hierarchy in map(Path, CGROUPS):
+        group = hierarchy / namespace
+        for path in sorted((path for path in group.glob("**/") if path.is_dir()), key=lambda path: -len(path.parts)):
+            path.rmdir()
+
+
+def _nspawn_of(namespace: str) -> int | None:
+    for process in processes_of(namespace):
+        try:
+            if Path(f"/proc/{process}/comm").read_text().strip() == "systemd-nspawn":
+                return process
+        except OSError:
+            continue
+    return None
