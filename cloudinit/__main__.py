@@ -1,0 +1,6 @@
+"""``python -m cloudinit`` packs the kits anew, after a change of ``node/stage0.py`` or ``cloudinit/kit/``."""
+
+from cloudinit.pack import KITS, pack, packed_file
+
+for role in KITS:
+    packed_file(role).write_text(pack(role))

@@ -1,0 +1,62 @@
+"""Packs the files that are the same on every machine of a role, its kit.
+
+``python -m cloudinit`` does so after a change of ``node/stage0.py`` or ``cloudinit/kit/``. The packed kits are kept in
+the project because different builds of zlib pack the same bytes differently, and a first-boot document must be the
+same wherever it is rendered. Compressed, because stage 0 and the rest together would take more than a document may.
+"""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import io
+import tarfile
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+
+_HERE = Path(__file__).parent
+KIT = _HERE / "kit"
+_COMMON = {
+    "etc/apt/apt.conf.d/60hybridnet": KIT / "updates.conf",
+    "etc/systemd/system/hybridnet.service": KIT / "hybridnet.service",
+    "usr/local/lib/hybridnet/stage0.py": _HERE.parent / "node" / "stage0.py",
+}
+KITS: Mapping[str, Mapping[str, Path]] = MappingProxyType(
+    {
+        "gateway": _COMMON
+        | {"etc/nftables.conf": KIT / "gateway.nft", "etc/sysctl.d/90-hybridnet.conf": KIT / "gateway.sysctl"},
+        "spoke": _COMMON | {"etc/nftables.conf": KIT / "spoke.nft"},
+    }
+)
+"""Role -> path on the machine, without its leading slash -> the file here."""
+
+
+def packed_file(role: str) -> Path:
+    """Where the packed kit of ``role`` is kept: one line of base64."""
+    return KIT / f"{role}.tar.gz.b64"
+
+
+def pack(role: str) -> str:
+    """The kit of ``role`` as base64 of a gzipped tar archive; files 0644 of root, no times."""
+    archive = io.BytesIO()
+    with tarfile.open(fileobj=archive, mode="w", format=tarfile.USTAR_FORMAT) as tar:
+        for path, source in sorted(KITS[role].items()):
+            content = source.read_bytes()
+            entry = tarfile.TarInfo(path)
+            entry.size = len(content)
+            tar.addfile(entry, io.BytesIO(content))
+    return base64.b64encode(gzip.compress(archive.getvalue(), 9, mtime=0)).decode() + "\n"
+
+
+def unpack(packed: str) -> dict[str, bytes]:
+    """Path -> content of every file in a packed kit."""
+    with tarfile.open(fileobj=io.BytesIO(base64.b64decode(packed)), mode="r:gz") as tar:
+        return {entry.name: _content(tar, entry) for entry in tar.getmembers()}
+
+
+def _content(tar: tarfile.TarFile, entry: tarfile.TarInfo) -> bytes:
+    found = tar.extractfile(entry)
+    if found is None:
+        raise ValueError(f"{entry.name} is no file")
+    return found.read()

@@ -1,0 +1,263 @@
+"""The documents themselves: pinned bytes, valid for cloud-init, nothing in them that can break out."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from dataclasses import replace
+from ipaddress import IPv4Network, IPv6Network
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+import yaml
+
+from cloudinit import MAX_BYTES, BootError, render_gateway, render_spoke
+from cloudinit.pack import KITS, packed_file, unpack
+from tests.cloudinit.examples import GATEWAY, GOLDEN, SPOKE, documents, pem
+
+EACH = pytest.mark.parametrize("name", ["gateway.yaml", "spoke.yaml"])
+
+
+def parsed(text: str) -> dict[str, Any]:
+    return cast("dict[str, Any]", yaml.safe_load(text))
+
+
+def written(text: str) -> dict[str, dict[str, str]]:
+    """Path -> entry of ``write_files``."""
+    return {entry["path"]: entry for entry in parsed(text)["write_files"]}
+
+
+@EACH
+def test_the_bytes_are_those_of_the_golden_file(name: str) -> None:
+    assert documents()[name] == (GOLDEN / name).read_text(), (
+        "new machines would get another document: if that is wanted, `python -m tests.cloudinit.examples`"
+    )
+
+
+@EACH
+def test_the_first_line_is_exactly_the_one_cloud_init_looks_for(name: str) -> None:
+    assert documents()[name].splitlines()[0] == "#cloud-config"
+
+
+@EACH
+def test_a_document_is_ascii_within_half_of_the_smallest_limit(name: str) -> None:
+    text = documents()[name]
+    assert text.isascii()
+    assert len(text) <= MAX_BYTES
+
+
+@EACH
+def test_cloud_init_takes_the_document(name: str) -> None:
+    tool = shutil.which("cloud-init")
+    if tool is None:
+        pytest.skip("needs cloud-init")
+    checked = subprocess.run(
+        [tool, "schema", "--config-file", str(GOLDEN / name)], capture_output=True, text=True, check=False
+    )
+    assert checked.returncode == 0, checked.stderr
+    assert "Valid" in checked.stdout
+
+
+@EACH
+def test_only_keys_that_every_cloud_init_knows_are_used(name: str) -> None:
+    """22.4's schema lets unknown keys pass, and then does nothing with them."""
+    document = parsed(documents()[name])
+    assert set(document) == {"package_update", "packages", "write_files", "runcmd"}
+    for entry in document["write_files"]:
+        assert set(entry) <= {"path", "permissions", "encoding", "content"}
+
+
+def test_an_overlong_gateway_document_is_refused_with_the_remedy() -> None:
+    many = tuple(IPv4Network(f"192.0.2.{host}/32") for host in range(0, 256, 2))
+    with pytest.raises(BootError, match=r"may have 8192: declare fewer networks in adminCidrs"):
+        render_gateway(replace(GATEWAY, admin_cidrs=many))
+
+
+@EACH
+def test_secrets_are_written_for_root_alone(name: str) -> None:
+    files = written(documents()[name])
+    secrets = {
+        path for path, entry in files.items() if "PRIVATE" in entry["content"] or "PrivateKey" in entry["content"]
+    }
+    assert "/etc/wireguard/wg0.conf" in secrets
+    assert {files[path].get("permissions") for path in secrets} == {"0600"}
+
+
+@EACH
+def test_a_document_holds_no_other_machines_secret(name: str) -> None:
+    other = SPOKE if name == "gateway.yaml" else GATEWAY
+    assert other.wireguard_private_key not in documents()[name]
+
+
+def test_a_spokes_tunnel_is_complete() -> None:
+    assert written(render_spoke(SPOKE))["/etc/wireguard/wg0.conf"]["content"].splitlines() == [
+        "[Interface]",
+        "Address = 10.100.2.1/32",
+        f"PrivateKey = {SPOKE.wireguard_private_key}",
+        "ListenPort = 51820",
+        "MTU = 1380",
+        "",
+        "[Peer]",
+        f"PublicKey = {SPOKE.gateway_public_key}",
+        "Endpoint = 198.51.100.10:51820",
+        "AllowedIPs = 10.100.0.0/16",
+        "PersistentKeepalive = 25",
+    ]
+
+
+def test_a_gateways_interface_has_the_whole_overlay_and_no_peer() -> None:
+    text = written(render_gateway(GATEWAY))["/etc/wireguard/wg0.conf"]["content"]
+    assert "Address = 10.100.0.1/16\n" in text
+    assert "[Peer]" not in text
+
+
+@pytest.mark.parametrize(("role", "text"), [("gateway", render_gateway(GATEWAY)), ("spoke", render_spoke(SPOKE))])
+def test_stage_0_is_told_who_it_is(role: str, text: str) -> None:
+    assert json.loads(written(text)["/etc/hybridnet/config.json"]["content"]) == {
+        "schema_version": 1,
+        "role": role,
+        "name": GATEWAY.name if role == "gateway" else SPOKE.name,
+        "control": "10.100.0.1:8443",
+        "signing_public_key": GATEWAY.signing_public_key,
+    }
+
+
+@pytest.mark.parametrize("role", sorted(KITS))
+def test_a_packed_kit_holds_the_files_as_they_are_here(role: str) -> None:
+    assert unpack(packed_file(role).read_text()) == {
+        path: source.read_bytes() for path, source in KITS[role].items()
+    }, "the kit is older than its files: `python -m cloudinit`"
+
+
+@pytest.mark.parametrize("role", sorted(KITS))
+def test_a_document_carries_the_packed_kit_and_unpacks_it(role: str) -> None:
+    text = documents()[f"{role}.yaml"]
+    kit = written(text)["/usr/local/lib/hybridnet.tar"]
+    assert (kit["encoding"], kit["content"]) == ("gz+b64", packed_file(role).read_text().strip())
+    assert parsed(text)["runcmd"][0] == "tar -xf /usr/local/lib/hybridnet.tar -C /"
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("name", "gw\nruncmd: [reboot]"),
+        ("name", "GW"),
+        ("name", ""),
+        ("mtu", 575),
+        ("mtu", 9001),
+        ("wireguard_private_key", "short"),
+        ("wireguard_private_key", GATEWAY.wireguard_private_key + "\nPostUp = reboot"),
+        ("tls_certificate_pem", "not a certificate"),
+        ("tls_certificate_pem", GATEWAY.tls_certificate_pem + "runcmd: [reboot]\n"),
+        ("tls_certificate_pem", GATEWAY.tls_certificate_pem * 2),
+        ("tls_private_key_pem", GATEWAY.tls_private_key_pem.replace("-----END EC", "-----END RSA")),
+        ("signing_public_key", "AAAA"),
+        ("signing_public_key", GATEWAY.signing_public_key + '", "role": "spoke'),
+    ],
+)
+def test_a_gateway_value_that_does_not_fit_is_refused_by_name(field: str, value: object) -> None:
+    with pytest.raises(BootError, match=field) as caught:
+        replace(GATEWAY, **cast("dict[str, Any]", {field: value}))
+    if "private" in field:
+        assert str(value) not in str(caught.value), "a secret stands in the message"
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("name", "-aws"),
+        ("cloud", "azure"),
+        ("wireguard_private_key", ""),
+        ("gateway_public_key", "A" * 44),
+        ("gateway_endpoint", "198.51.100.10"),
+        ("gateway_endpoint", "198.51.100.10:51820\nPostUp = reboot"),
+        ("gateway_endpoint", "198.51.100.10:99999"),
+        ("ca_pem", ""),
+        ("signing_public_key", "not base64!"),
+    ],
+)
+def test_a_spoke_value_that_does_not_fit_is_refused_by_name(field: str, value: object) -> None:
+    with pytest.raises(BootError, match=field):
+        replace(SPOKE, **cast("dict[str, Any]", {field: value}))
+
+
+@pytest.fixture
+def network_namespace() -> list[str]:
+    """A command prefix that runs a command in a network namespace of its own."""
+    prefix = ["unshare", "--map-root-user", "--net"]
+    if shutil.which("nft") is None or subprocess.run([*prefix, "true"], capture_output=True, check=False).returncode:
+        pytest.skip("needs nft and the right to make a network namespace")
+    return prefix
+
+
+def rules(role: str, text: str, folder: Path) -> Path:
+    """The machine's nftables.conf as a file here, with what it includes."""
+    main = unpack(packed_file(role).read_text())["etc/nftables.conf"].decode()
+    for path, entry in written(text).items():
+        if path.endswith(".nft"):
+            (folder / Path(path).name).write_text(entry["content"])
+            main = main.replace(path, str(folder / Path(path).name))
+    (folder / "nftables.conf").write_text(main)
+    return folder / "nftables.conf"
+
+
+@pytest.mark.parametrize(
+    ("role", "text"),
+    [
+        ("gateway", render_gateway(GATEWAY)),
+        ("gateway", render_gateway(replace(GATEWAY, admin_cidrs=()))),
+        (
+            "gateway",
+            render_gateway(
+                replace(
+                    GATEWAY,
+                    admin_cidrs=(IPv4Network("10.0.0.0/8"), IPv4Network("10.1.0.0/16"), IPv6Network("2001:db8::/32")),
+                )
+            ),
+        ),
+        ("spoke", render_spoke(SPOKE)),
+    ],
+    ids=["gateway", "gateway without admins", "gateway with overlapping admins", "spoke"],
+)
+def test_nft_takes_the_rules_and_takes_them_again(
+    network_namespace: list[str], tmp_path: Path, role: str, text: str
+) -> None:
+    file = rules(role, text, tmp_path)
+    checked = subprocess.run(
+        [*network_namespace, "nft", "-c", "-f", str(file)], capture_output=True, text=True, check=False
+    )
+    assert checked.returncode == 0, checked.stderr
+    again = f"nft -f {file} && nft list ruleset >{tmp_path}/1 && nft -f {file} && nft list ruleset >{tmp_path}/2"
+    subprocess.run([*network_namespace, "sh", "-c", again], check=True)
+    assert (tmp_path / "1").read_text() == (tmp_path / "2").read_text() != ""
+
+
+@EACH
+def test_shellcheck_finds_nothing_in_what_the_shell_runs(name: str, tmp_path: Path) -> None:
+    tool = shutil.which("shellcheck")
+    if tool is None:
+        pytest.skip("needs shellcheck")
+    script = tmp_path / "runcmd.sh"
+    script.write_text("\n".join(["#!/bin/sh", *parsed(documents()[name])["runcmd"], ""]))
+    checked = subprocess.run([tool, str(script)], capture_output=True, text=True, check=False)
+    assert checked.returncode == 0, checked.stdout
+
+
+def test_systemd_takes_the_unit(tmp_path: Path) -> None:
+    tool = shutil.which("systemd-analyze")
+    if tool is None:
+        pytest.skip("needs systemd-analyze")
+    unit = tmp_path / "hybridnet.service"
+    unit.write_bytes(KITS["spoke"]["etc/systemd/system/hybridnet.service"].read_bytes())
+    checked = subprocess.run([tool, "verify", "--man=no", str(unit)], capture_output=True, text=True, check=False)
+    assert "hybridnet.service:" not in checked.stderr, checked.stderr
+
+
+def test_a_placeholder_of_a_secrets_length_is_taken() -> None:
+    """The program bounds the size before any secret exists."""
+    placeholder = replace(
+        GATEWAY, tls_certificate_pem=pem("CERTIFICATE", 700), tls_private_key_pem=pem("PRIVATE KEY", 138)
+    )
+    assert len(render_gateway(placeholder)) <= MAX_BYTES
