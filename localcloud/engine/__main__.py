@@ -1,0 +1,80 @@
+"""Command line: `python -m localcloud.engine preview|up|destroy|refresh|outputs`.
+
+Exit status: 0, 1 when the operation failed, 2 when `--expect-no-changes` met some.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from pathlib import Path
+
+from localcloud.engine import operation
+from localcloud.engine.display import Display, as_json
+from localcloud.engine.errors import EngineError
+from localcloud.engine.steps import Result
+from localcloud.engine.values import masked, plain_properties
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs a command; returns the exit status."""
+    options = _parser().parse_args(arguments)
+    directory = options.cwd.resolve()
+    target = operation.Target(
+        directory,
+        options.stack,
+        options.config_file or directory / f"Pulumi.{options.stack}.yaml",
+        options.state,
+        dict(os.environ),
+    )
+    try:
+        if options.operation == "outputs":
+            outputs = operation.snapshot(target).outputs()
+            shown = plain_properties(outputs) if options.show_secrets else masked(outputs)
+            print(json.dumps(shown, indent=2))
+            return 0
+        return _operate(options, target)
+    except EngineError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+
+
+def _operate(options: argparse.Namespace, target: operation.Target) -> int:
+    preview = options.operation == "preview"
+    display = Display(sys.stderr if options.json else sys.stdout, preview=preview, verbose=options.debug)
+    result = operation.run(options.operation, target, display)
+    if options.json:
+        print(json.dumps(as_json(options.operation, result, display.messages), indent=2))
+    else:
+        display.table(result)
+    if not result.succeeded:
+        print(f"error: {options.operation} failed", file=sys.stderr)
+        return 1
+    return _expected(options, result)
+
+
+def _expected(options: argparse.Namespace, result: Result) -> int:
+    if options.expect_no_changes and result.changes:
+        print("error: no changes were expected, but changes occurred", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m localcloud.engine", description=__doc__)
+    parser.add_argument("operation", choices=(*operation.OPERATIONS, "outputs"))
+    parser.add_argument("--stack", required=True, help="name of the stack")
+    parser.add_argument("--cwd", type=Path, default=Path(), help="directory of Pulumi.yaml (default: this one)")
+    parser.add_argument("--config-file", type=Path, help="the stack's configuration (default: Pulumi.<stack>.yaml)")
+    parser.add_argument("--state", type=Path, required=True, help="directory of all states")
+    parser.add_argument("--expect-no-changes", action="store_true", help="exit status 2 when anything changes")
+    parser.add_argument("--json", action="store_true", help="the result as JSON on stdout, progress on stderr")
+    parser.add_argument("--show-secrets", action="store_true", help="outputs: in plain text")
+    parser.add_argument("--debug", action="store_true", help="show debug messages")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

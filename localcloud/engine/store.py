@@ -1,0 +1,205 @@
+"""Where a stack's state is kept: one file, a journal of the steps since it was written, and a lock."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import secrets
+import threading
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+from localcloud.engine.errors import EngineError
+from localcloud.engine.passphrase import Sealer
+from localcloud.engine.state import Pending, Resource, Snapshot, decode, encode, from_document, ordered, to_document
+
+
+class Store:
+    """The state of one stack in `<directory>/<project>/`. Threads may use it at the same time.
+
+    A resource is known by its slot, a number that stays with it until the next `load`.
+    """
+
+    def __init__(self, directory: Path, project: str, stack: str, sealer: Sealer) -> None:
+        self.directory = directory / project
+        self.path = self.directory / f"{stack}.json"
+        self._journal_path = self.directory / f"{stack}.journal"
+        self._lock_path = self.directory / f"{stack}.lock"
+        self._sealer = sealer
+        self._mutex = threading.RLock()
+        self._base = ""
+        self._journal: IO[str] | None = None
+        self._slots: dict[int, Resource] = {}
+        self._pending: dict[int, Pending] = {}
+        self._next = 0
+
+    @contextmanager
+    def locked(self) -> Generator[None]:
+        """Keeps other operations off this stack; raises EngineError when one is under way."""
+        self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with open(self._lock_path, "a+", opener=_private) as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                lock.seek(0)
+                raise EngineError(
+                    f"another operation is running on this stack (process {lock.read().strip() or 'unknown'}); "
+                    "wait for it to end"
+                ) from None
+            lock.truncate(0)
+            lock.write(f"{os.getpid()}\n")
+            lock.flush()
+            yield
+
+    def load(self) -> Snapshot:
+        """The state as of the last step that was recorded, a crash included."""
+        with self._mutex:
+            snapshot = Snapshot()
+            self._base = ""
+            if self.path.exists():
+                document = _parse(self.path, self.path.read_text())
+                self._base = str(document.get("journal", ""))
+                snapshot = from_document(document, self._opener(document))
+            self._slots = dict(enumerate(snapshot.resources))
+            self._next = len(self._slots)
+            self._pending = {}
+            for pending in snapshot.pending:
+                self._pending[self._take()] = pending
+            self._replay()
+            return self.snapshot()
+
+    def _opener(self, document: dict[str, Any]) -> Sealer:
+        """The sealer of the salt that the file was written with."""
+        salt = document["deployment"].get("secrets_providers", {}).get("state", {}).get("salt", self._sealer.salt)
+        return self._sealer if salt == self._sealer.salt else self._sealer.with_salt(salt)
+
+    def _replay(self) -> None:
+        if not self._journal_path.exists():
+            return
+        lines = self._journal_path.read_text().split("\n")
+        entries = [_parse(self._journal_path, line) for line in lines[:-1]]  # an unfinished last line never happened
+        if not entries or entries[0].get("base") != self._base:
+            return
+        opener = self._sealer if entries[0]["salt"] == self._sealer.salt else self._sealer.with_salt(entries[0]["salt"])
+        for entry in entries[1:]:
+            if "begin" in entry:
+                self._pending[entry["slot"]] = Pending(entry["begin"], entry["urn"])
+            for slot, resource in entry.get("put", {}).items():
+                self._slots[int(slot)] = decode(resource, opener)
+            for slot in entry.get("drop", ()):
+                self._slots.pop(slot, None)
+            if "end" in entry:
+                self._pending.pop(entry["end"], None)
+            self._next = max([self._next, *(slot + 1 for slot in (*self._slots, *self._pending))])
+
+    def snapshot(self) -> Snapshot:
+        """The state as of now."""
+        with self._mutex:
+            return Snapshot(tuple(ordered(self._slots.values())), tuple(self._pending.values()))
+
+    def slots(self) -> dict[int, Resource]:
+        """Slot -> resource."""
+        with self._mutex:
+            return dict(self._slots)
+
+    def forget_pending(self) -> None:
+        """Drops what a broken-off operation left under way, after it was told to the user."""
+        with self._mutex:
+            for slot in list(self._pending):
+                self._record({"end": slot})
+                del self._pending[slot]
+
+    def begin(self, operation: str, urn: str) -> int:
+        """Records that a step begins; give the result to `finish`."""
+        with self._mutex:
+            slot = self._take()
+            self._pending[slot] = Pending(operation, urn)
+            self._record({"begin": operation, "urn": urn, "slot": slot})
+            return slot
+
+    def finish(self, begun: int | None, *, put: dict[int, Resource] | None = None, drop: tuple[int, ...] = ()) -> None:
+        """Records what a step did, durably, before anything else depends on it."""
+        with self._mutex:
+            entry: dict[str, Any] = {}
+            if put:
+                entry["put"] = {slot: encode(resource, self._sealer) for slot, resource in put.items()}
+                self._slots.update(put)
+            if drop:
+                entry["drop"] = list(drop)
+                for slot in drop:
+                    self._slots.pop(slot, None)
+            if begun is not None:
+                entry["end"] = begun
+                self._pending.pop(begun, None)
+            self._record(entry)
+
+    def new_slot(self) -> int:
+        """A slot for a resource that is to be made."""
+        with self._mutex:
+            return self._take()
+
+    def _take(self) -> int:
+        self._next += 1
+        return self._next - 1
+
+    def _record(self, entry: dict[str, Any]) -> None:
+        if self._journal is None:
+            replayed = self.snapshot() if self._journal_path.exists() else None
+            if replayed is not None:
+                self.save()
+            self._journal = open(self._journal_path, "w", opener=_private)  # noqa: SIM115 - lives as long as the operation
+            self._journal.write(json.dumps({"base": self._base, "salt": self._sealer.salt}) + "\n")
+        self._journal.write(json.dumps(entry, separators=(",", ":")) + "\n")
+        self._journal.flush()
+        os.fsync(self._journal.fileno())
+
+    def save(self) -> None:
+        """Writes the state file anew and ends the journal."""
+        with self._mutex:
+            self._base = secrets.token_hex(8)
+            document = {**to_document(self.snapshot(), self._sealer), "journal": self._base}
+            _replace(self.path, json.dumps(document, indent=1))
+            if self._journal is not None:
+                self._journal.close()
+                self._journal = None
+            self._journal_path.unlink(missing_ok=True)
+
+    def remove(self) -> None:
+        """Removes the files of a stack that has no resources left."""
+        with self._mutex:
+            if self._journal is not None:
+                self._journal.close()
+                self._journal = None
+            self.path.unlink(missing_ok=True)
+            self._journal_path.unlink(missing_ok=True)
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_CLOEXEC, 0o600)
+
+
+def _parse(path: Path, text: str) -> dict[str, Any]:
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise EngineError(
+            f"{path} is corrupt ({error}): put back a copy, or remove it and everything the stack made (`make down`)"
+        ) from error
+
+
+def _replace(path: Path, text: str) -> None:
+    """Writes a file (mode 0600) so that a crash leaves the old one or the new one, whole."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    with open(temporary, "w", opener=_private) as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+    descriptor = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
