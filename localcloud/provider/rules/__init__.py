@@ -1,0 +1,1 @@
+"""What the clouds accept: rows of values, each table with its source."""

@@ -1,0 +1,281 @@
+"""The provider protocol: what the engine asks, answered from the kinds and the world."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from importlib.metadata import version
+from typing import NoReturn, TypeVar
+
+import grpc
+from google.protobuf.empty_pb2 import Empty
+from google.protobuf.struct_pb2 import Struct
+from pulumi.runtime.proto import plugin_pb2, provider_pb2, provider_pb2_grpc
+
+from localcloud.cloud import LocalCloudError
+from localcloud.provider.catalogue import UnknownTokenError
+from localcloud.provider.diff import differences, top, within
+from localcloud.provider.inputs import Inputs
+from localcloud.provider.kind import Check, CloudError, Kind, Lookup
+from localcloud.provider.ledger import Ledger
+from localcloud.provider.typecheck import Checker, Failure
+from localcloud.provider.values import (
+    UNKNOWN,
+    Secret,
+    Value,
+    bare_properties,
+    decode,
+    encode,
+    sealed_like,
+)
+from localcloud.provider.world import Record, World
+
+T = TypeVar("T")
+Context = grpc.ServicerContext
+_KINDS = {
+    ("add", False): provider_pb2.PropertyDiff.ADD,
+    ("add", True): provider_pb2.PropertyDiff.ADD_REPLACE,
+    ("delete", False): provider_pb2.PropertyDiff.DELETE,
+    ("delete", True): provider_pb2.PropertyDiff.DELETE_REPLACE,
+    ("update", False): provider_pb2.PropertyDiff.UPDATE,
+    ("update", True): provider_pb2.PropertyDiff.UPDATE_REPLACE,
+}
+
+
+class Provider(provider_pb2_grpc.ResourceProviderServicer):
+    """One package: hcloud, aws, gcp or tls."""
+
+    def __init__(self, package: str, kinds: Mapping[str, Kind], lookups: Mapping[str, Lookup], ledger: Ledger) -> None:
+        self.package = package
+        self._kinds = kinds
+        self._lookups = lookups
+        self._ledger = ledger
+        self._config: dict[str, str] = {}
+        self._secrets = True
+
+    def Handshake(
+        self, request: provider_pb2.ProviderHandshakeRequest, context: Context
+    ) -> provider_pb2.ProviderHandshakeResponse:
+        return provider_pb2.ProviderHandshakeResponse(accept_secrets=True)
+
+    def Attach(self, request: plugin_pb2.PluginAttach, context: Context) -> Empty:
+        return Empty()
+
+    def GetPluginInfo(self, request: Empty, context: Context) -> plugin_pb2.PluginInfo:
+        return plugin_pb2.PluginInfo(version=version(f"pulumi-{self.package}"))
+
+    def GetSchema(self, request: provider_pb2.GetSchemaRequest, context: Context) -> provider_pb2.GetSchemaResponse:
+        names = {"name": self.package, "version": version(f"pulumi-{self.package}")}
+        return provider_pb2.GetSchemaResponse(schema=json.dumps(names))
+
+    def CheckConfig(self, request: provider_pb2.CheckRequest, context: Context) -> provider_pb2.CheckResponse:
+        return provider_pb2.CheckResponse(inputs=request.news)
+
+    def DiffConfig(self, request: provider_pb2.DiffRequest, context: Context) -> provider_pb2.DiffResponse:
+        return provider_pb2.DiffResponse(changes=provider_pb2.DiffResponse.DIFF_NONE)
+
+    def Configure(self, request: provider_pb2.ConfigureRequest, context: Context) -> provider_pb2.ConfigureResponse:
+        config = {name.rpartition(":")[2]: value for name, value in request.variables.items()}
+        for name, value in bare_properties(decode(request.args)).items():
+            if isinstance(value, str):
+                config[name] = value
+        self._config = config
+        self._secrets = request.acceptSecrets
+        return provider_pb2.ConfigureResponse(acceptSecrets=True, supportsPreview=True)
+
+    def Cancel(self, request: Empty, context: Context) -> Empty:
+        return Empty()
+
+    def Check(self, request: provider_pb2.CheckRequest, context: Context) -> provider_pb2.CheckResponse:
+        kind = self._kind(request.urn, context)
+        checker = Checker()
+        inputs = checker.properties(decode(request.news), kind.shape.inputs)
+        old = bare_properties(decode(request.olds)) if request.olds.fields else None
+        if kind.naming is not None and not Inputs(inputs).given(kind.naming.unless or kind.naming.property):
+            self._name(kind, inputs, old, request)
+        failures = checker.failures
+        if not failures:
+            check = Check(Inputs(bare_properties(inputs)), self._ledger.world, self._config, old and Inputs(old))
+            kind.check(check)
+            failures = check.failures
+        return provider_pb2.CheckResponse(inputs=self._encode(inputs), failures=_wire(failures))
+
+    def Diff(self, request: provider_pb2.DiffRequest, context: Context) -> provider_pb2.DiffResponse:
+        kind = self._kind(request.urn, context)
+        new = bare_properties(decode(request.news))
+        old = bare_properties(decode(request.old_inputs if request.HasField("old_inputs") else request.olds))
+        old = {name: value for name, value in old.items() if name in kind.shape.inputs}
+        response = provider_pb2.DiffResponse(hasDetailedDiff=True, changes=provider_pb2.DiffResponse.DIFF_NONE)
+        for path, change in differences(old, new).items():
+            if within(path, list(request.ignoreChanges)):
+                continue
+            replaces = kind.replaces(path, Inputs(old), Inputs(new))
+            response.changes = provider_pb2.DiffResponse.DIFF_SOME
+            response.detailedDiff[path].kind = _KINDS[change, replaces]
+            response.detailedDiff[path].inputDiff = True
+            if top(path) not in response.diffs:
+                response.diffs.append(top(path))
+            if replaces and top(path) not in response.replaces:
+                response.replaces.append(top(path))
+        if kind.expired(Inputs(bare_properties(decode(request.olds))), Inputs(new)):
+            response.changes = provider_pb2.DiffResponse.DIFF_SOME
+            response.detailedDiff["readyForRenewal"].kind = provider_pb2.PropertyDiff.UPDATE_REPLACE
+            response.replaces.append("readyForRenewal")
+        response.deleteBeforeReplace = bool(response.replaces) and self._first(kind, request.urn, old, new)
+        return response
+
+    def Create(self, request: provider_pb2.CreateRequest, context: Context) -> provider_pb2.CreateResponse:
+        kind = self._kind(request.urn, context)
+        sealed = decode(request.properties)
+        inputs = bare_properties(sealed)
+        if request.preview:
+            unknown: dict[str, Value] = dict.fromkeys(kind.shape.outputs, UNKNOWN)
+            outputs = {**unknown, **kind.defaults, **inputs}
+            return provider_pb2.CreateResponse(properties=self._outputs(kind, outputs, sealed))
+
+        def make(world: World) -> tuple[str, dict[str, Value]]:
+            self._admit(kind, inputs, world, None)
+            record = kind.create(Inputs(inputs), world, self._config)
+            return record.id, kind.outputs(record, world)
+
+        id_, outputs = self._attempt(context, lambda: self._ledger.change(make))
+        return provider_pb2.CreateResponse(id=id_, properties=self._outputs(kind, outputs, sealed))
+
+    def Read(self, request: provider_pb2.ReadRequest, context: Context) -> provider_pb2.ReadResponse:
+        kind = self._kind(request.urn, context)
+        if kind.stateless:
+            return provider_pb2.ReadResponse(id=request.id, properties=request.properties, inputs=request.inputs)
+        world = self._ledger.world
+        record = world.get(kind.token, request.id)
+        if record is None:
+            return provider_pb2.ReadResponse()
+        sealed = decode(request.inputs)
+        inputs = {name: sealed_like(value, sealed.get(name)) for name, value in record.properties.items()}
+        outputs = self._outputs(kind, kind.outputs(record, world), inputs)
+        return provider_pb2.ReadResponse(id=record.id, properties=outputs, inputs=self._encode(inputs))
+
+    def Update(self, request: provider_pb2.UpdateRequest, context: Context) -> provider_pb2.UpdateResponse:
+        kind = self._kind(request.urn, context)
+        sealed = decode(request.news)
+        inputs = bare_properties(sealed)
+        told = bare_properties(decode(request.olds))
+        if request.preview:
+            return provider_pb2.UpdateResponse(properties=self._outputs(kind, {**told, **inputs}, sealed))
+
+        def current(world: World) -> Record:
+            if kind.stateless:
+                return Record(kind.token, request.id, bare_properties(decode(request.old_inputs)), told)
+            record = world.get(kind.token, request.id)
+            if record is None:
+                raise CloudError(f"{kind.token} {request.id} not found")
+            return record
+
+        def stop(world: World) -> bool:
+            record = current(world)
+            self._admit(kind, inputs, world, record)
+            if not kind.restarts(record, Inputs(inputs)):
+                return False
+            world.note(record, stopped=True)
+            return True
+
+        def alter(world: World) -> dict[str, Value]:
+            record = current(world)
+            self._admit(kind, inputs, world, record)
+            if record.facts.flag("stopped"):
+                record = world.note(record, stopped=False)
+            return kind.outputs(kind.update(record, Inputs(inputs), world, self._config), world)
+
+        def both() -> dict[str, Value]:
+            self._ledger.change(stop)
+            return self._ledger.change(alter)
+
+        outputs = self._attempt(context, both)
+        return provider_pb2.UpdateResponse(properties=self._outputs(kind, outputs, sealed))
+
+    def Delete(self, request: provider_pb2.DeleteRequest, context: Context) -> Empty:
+        kind = self._kind(request.urn, context)
+
+        def remove(world: World) -> None:
+            record = world.get(kind.token, request.id)
+            if record is not None:
+                kind.delete(record, world)
+
+        self._attempt(context, lambda: self._ledger.change(remove))
+        return Empty()
+
+    def Invoke(self, request: provider_pb2.InvokeRequest, context: Context) -> provider_pb2.InvokeResponse:
+        lookup = self._lookups.get(request.tok)
+        if lookup is None:
+            self._abort(context, f"the local cloud does not know the function {request.tok}")
+        checker = Checker()
+        sealed = checker.properties(decode(request.args), lookup.shape.inputs)
+        if checker.failures:
+            return provider_pb2.InvokeResponse(failures=_wire(checker.failures))
+        inputs = Inputs(bare_properties(sealed))
+        answer = self._attempt(context, lambda: lookup.find(inputs, self._ledger.world, self._config))
+        answer = {name: sealed_like(value, sealed.get(name)) for name, value in {**inputs.values, **answer}.items()}
+        return provider_pb2.InvokeResponse(**{"return": self._encode(answer)})
+
+    def _kind(self, urn: str, context: Context) -> Kind:
+        token = urn.split("::")[2].rpartition("$")[2]
+        kind = self._kinds.get(token)
+        if kind is None:
+            self._abort(context, f"the local cloud does not know the resource type {token}")
+        try:
+            _ = kind.shape
+        except UnknownTokenError as error:
+            self._abort(context, str(error))
+        return kind
+
+    def _name(
+        self, kind: Kind, inputs: dict[str, Value], old: dict[str, Value] | None, request: provider_pb2.CheckRequest
+    ) -> None:
+        assert kind.naming is not None
+        if Inputs(inputs).given(kind.naming.property):
+            return
+        previous = old.get(kind.naming.property) if old else None
+        logical = request.urn.split("::", 3)[3]
+        seed = request.randomSeed or request.urn.encode()
+        inputs[kind.naming.property] = kind.naming.choose(
+            logical, previous if isinstance(previous, str) else None, seed
+        )
+
+    def _admit(self, kind: Kind, inputs: dict[str, Value], world: World, record: Record | None) -> None:
+        """Check once more, now that every value is known. Raises CloudError with everything that is wrong."""
+        check = Check(Inputs(inputs), world, self._config, record and record.inputs)
+        kind.check(check)
+        if check.failures:
+            raise CloudError("; ".join(failure.reason for failure in check.failures))
+
+    @staticmethod
+    def _first(kind: Kind, urn: str, old: dict[str, Value], new: dict[str, Value]) -> bool:
+        """Whether the old one has to go first: the kind says so, or both would carry the same given name."""
+        if kind.replace_first or kind.naming is None:
+            return kind.replace_first
+        name = new.get(kind.naming.property)
+        chosen = isinstance(name, str) and kind.naming.chosen(urn.split("::", 3)[3], name)
+        return name is not None and name == old.get(kind.naming.property) and not chosen
+
+    def _outputs(self, kind: Kind, outputs: Mapping[str, Value], sealed: Mapping[str, Value]) -> Struct:
+        marked: dict[str, Value] = {}
+        for name, value in outputs.items():
+            marked[name] = Secret(value) if name in kind.secrets else sealed_like(value, sealed.get(name))
+        return self._encode(marked)
+
+    def _encode(self, properties: Mapping[str, Value]) -> Struct:
+        return encode(properties, secrets=self._secrets)
+
+    def _attempt(self, context: Context, act: Callable[[], T]) -> T:
+        try:
+            return act()
+        except (CloudError, LocalCloudError) as error:
+            self._abort(context, str(error))
+
+    @staticmethod
+    def _abort(context: Context, reason: str) -> NoReturn:
+        context.abort(grpc.StatusCode.UNKNOWN, reason)
+        raise AssertionError("abort raises")
+
+
+def _wire(failures: list[Failure]) -> list[provider_pb2.CheckFailure]:
+    return [provider_pb2.CheckFailure(property=failure.path, reason=failure.reason) for failure in failures]

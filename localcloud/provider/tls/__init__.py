@@ -1,0 +1,1 @@
+"""The tls package: keys and certificates made here, kept in the engine's state alone."""
