@@ -1,0 +1,30 @@
+"""The program: settings, components, exports."""
+
+import pulumi
+
+from components import settings
+from components.gateway import WgGateway
+from components.network import make_sites
+from components.outputs import stack_outputs
+from components.plan import warnings
+from components.pushes import push_everything
+from components.spoke import WgSpoke
+from components.stack import make_stack
+
+config = settings.read()
+for warning in warnings(config):
+    pulumi.log.warn(warning)
+
+stack = make_stack(config)
+sites = make_sites(stack)
+gateways = {
+    name: WgGateway(machine, stack, sites.hetzner[machine.site]) for name, machine in stack.plan.gateways.items()
+}
+spokes = {
+    name: WgSpoke(machine, stack, sites.networks[machine.site], gateways[stack.plan.gateway_of(machine).name])
+    for name, machine in stack.plan.spokes.items()
+}
+push_everything(stack, gateways, spokes)
+
+for name, value in stack_outputs(stack, gateways, spokes).items():
+    pulumi.export(name, value)

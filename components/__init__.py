@@ -1,0 +1,1 @@
+"""What Pulumi provisions: settings, keys, gateways, spokes and what is pushed to them."""

@@ -1,0 +1,1 @@
+"""How each cloud makes a machine, its firewall, its address and its network."""

@@ -1,0 +1,151 @@
+"""GCP: instances, firewall rules, a network with NAT where none is given. Every resource names its project."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pulumi
+import pulumi_gcp as gcp
+
+from components import names
+from components.images import GCP_FAMILIES, login_user
+from components.machine import cidrs, fixed, machine_options
+from components.plan import Machine
+from components.settings.models import EVERYWHERE, GcpSite, Settings
+from overlay.model import WG_PORT
+
+IGNORED = ("metadata", "bootDisk.initializeParams.image")
+"""SSH keys and user data are both metadata here."""
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where instances go; ``ready`` must exist before one boots, or it would have no way out and install nothing."""
+
+    network: pulumi.Output[str]
+    subnetwork: pulumi.Output[str]
+    ready: tuple[pulumi.Resource, ...]
+
+
+class GcpNetwork(pulumi.ComponentResource):
+    """A GCP site: its network and subnetwork, given or made (never the default one), and its spokes' firewall rules.
+
+    A network that the stack makes has Cloud NAT, by which spokes without a public address reach the gateway.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        settings: Settings,
+        site: GcpSite,
+        ssh_public_key: pulumi.Output[str],
+        opts: pulumi.ResourceOptions | None = None,
+    ) -> None:
+        """``name`` is the site's; ``ssh_public_key`` is what its instances let administrators in with."""
+        super().__init__("hybrid-wireguard:index:GcpNetwork", name, {}, opts)
+        self._name = name
+        self._settings = settings
+        self._site = site
+        self._ssh_public_key = ssh_public_key
+        self._place = self._given_place() or self._made_place()
+        self._spoke_tag = names.site_name(settings.prefix, name, "spoke")
+        self._ssh_tag = names.site_name(settings.prefix, name, "ssh")
+        self._allow("wireguard", "udp", [str(WG_PORT)], cidrs(EVERYWHERE, ipv4_only=True), self._spoke_tag)
+        self._allow("overlay", "all", None, [str(settings.overlay)], self._spoke_tag)
+        admins = cidrs(settings.admin_cidrs, ipv4_only=True)
+        if admins:
+            self._allow("ssh", "tcp", ["22"], admins, self._ssh_tag)
+        self.register_outputs({})
+
+    def _given_place(self) -> _Place | None:
+        network, subnetwork = self._site.network, self._site.subnetwork
+        if network is None or subnetwork is None:
+            return None
+        return _Place(pulumi.Output.from_input(network), pulumi.Output.from_input(subnetwork), ())
+
+    def _made_place(self) -> _Place:
+        name, site = self._name, self._site
+        resource_name = names.site_name(self._settings.prefix, name)
+        network = gcp.compute.Network(
+            f"{name}-network",
+            name=resource_name,
+            auto_create_subnetworks=False,
+            project=site.project,
+            opts=fixed(self),
+        )
+        subnetwork = gcp.compute.Subnetwork(
+            f"{name}-subnetwork",
+            name=resource_name,
+            network=network.id,
+            ip_cidr_range=str(site.made_range),
+            region=site.region,
+            project=site.project,
+            opts=fixed(self),
+        )
+        router = gcp.compute.Router(
+            f"{name}-router",
+            name=resource_name,
+            network=network.id,
+            region=site.region,
+            project=site.project,
+            opts=fixed(self),
+        )
+        nat = gcp.compute.RouterNat(
+            f"{name}-nat",
+            name=resource_name,
+            router=router.name,
+            region=site.region,
+            project=site.project,
+            nat_ip_allocate_option="AUTO_ONLY",
+            source_subnetwork_ip_ranges_to_nat="ALL_SUBNETWORKS_ALL_IP_RANGES",
+            opts=fixed(self),
+        )
+        return _Place(network.id, subnetwork.id, (nat,))
+
+    def _allow(self, what: str, protocol: str, ports: list[str] | None, sources: Sequence[str], tag: str) -> None:
+        gcp.compute.Firewall(
+            f"{self._name}-{what}",
+            name=names.site_name(self._settings.prefix, self._name, what),
+            network=self._place.network,
+            direction="INGRESS",
+            allows=[gcp.compute.FirewallAllowArgs(protocol=protocol, ports=ports)],
+            source_ranges=sources,
+            target_tags=[tag],
+            project=self._site.project,
+            opts=fixed(self),
+        )
+
+    def spoke(self, machine: Machine, user_data: pulumi.Input[str], parent: pulumi.Resource) -> pulumi.Output[str]:
+        """Registers the spoke's instance as a child of ``parent``; its id."""
+        options = machine_options(machine, parent, IGNORED, secret_outputs=["metadata"])
+        options.depends_on = list(self._place.ready)
+        login = login_user(machine.image)
+        access = [gcp.compute.InstanceNetworkInterfaceAccessConfigArgs()] if machine.public else None
+        instance = gcp.compute.Instance(
+            f"{machine.name}-instance",
+            name=machine.resource_name,
+            machine_type=machine.server_type,
+            zone=self._site.zone,
+            project=self._site.project,
+            boot_disk=gcp.compute.InstanceBootDiskArgs(
+                initialize_params=gcp.compute.InstanceBootDiskInitializeParamsArgs(
+                    image=GCP_FAMILIES.get(machine.image, machine.image), labels=machine.labels
+                )
+            ),
+            network_interfaces=[
+                gcp.compute.InstanceNetworkInterfaceArgs(
+                    network=self._place.network, subnetwork=self._place.subnetwork, access_configs=access
+                )
+            ],
+            can_ip_forward=machine.role == "gateway",
+            metadata={
+                "user-data": user_data,
+                "ssh-keys": self._ssh_public_key.apply(lambda key: f"{login}:{key}"),
+                "block-project-ssh-keys": "true",
+            },
+            tags=[self._spoke_tag, *([self._ssh_tag] if machine.public else [])],
+            labels=machine.labels,
+            opts=options,
+        )
+        return instance.id

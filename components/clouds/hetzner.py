@@ -1,0 +1,198 @@
+"""Hetzner: servers, firewalls, primary IPs, private networks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pulumi
+import pulumi_hcloud as hcloud
+
+from components import names
+from components.machine import cidrs, fixed, machine_options
+from components.plan import Machine
+from components.settings.models import EVERYWHERE, HetznerSite, Settings
+from overlay.model import CONTROL_PORT, ROTATION_PORT, WG_PORT
+
+NETWORK_ZONES = {
+    "fsn1": "eu-central",
+    "nbg1": "eu-central",
+    "hel1": "eu-central",
+    "ash": "us-east",
+    "hil": "us-west",
+    "sin": "ap-southeast",
+}
+"""Network zone of each location (docs.hetzner.com, Cloud locations)."""
+IGNORED = ("user_data", "image", "ssh_keys")
+ANYWHERE = cidrs(EVERYWHERE)
+
+
+@dataclass(frozen=True)
+class PrivateNetwork:
+    """A private network that servers of a site join."""
+
+    id: pulumi.Output[int]
+    ready: tuple[pulumi.Resource, ...]
+    """What must exist before a server can join."""
+
+
+def ssh_key(settings: Settings, public_key: pulumi.Input[str]) -> hcloud.SshKey:
+    """The stack's SSH key in the Hetzner project, which takes every key only once."""
+    return hcloud.SshKey(
+        "ssh-key",
+        name=settings.prefix,
+        public_key=public_key,
+        labels=names.labels(settings),
+        opts=pulumi.ResourceOptions(delete_before_replace=True),
+    )
+
+
+def _inbound(protocol: str, sources: list[str], port: str | None, description: str) -> hcloud.FirewallRuleArgs:
+    return hcloud.FirewallRuleArgs(
+        direction="in", protocol=protocol, port=port, source_ips=sources, description=description
+    )
+
+
+def _ssh_rules(settings: Settings) -> list[hcloud.FirewallRuleArgs]:
+    """None without admin networks: a rule without sources is refused."""
+    admins = cidrs(settings.admin_cidrs)
+    return [_inbound("tcp", admins, "22", "SSH for administrators")] if admins else []
+
+
+def gateway_rules(settings: Settings) -> list[hcloud.FirewallRuleArgs]:
+    """What a gateway lets in: WireGuard and its rotation port, the control plane, SSH for administrators."""
+    tunnels = cidrs(settings.wireguard_sources)
+    return [
+        _inbound("udp", tunnels, f"{WG_PORT}-{ROTATION_PORT}", "WireGuard"),
+        _inbound("tcp", ANYWHERE, str(CONTROL_PORT), "control plane"),
+        *_ssh_rules(settings),
+    ]
+
+
+def spoke_rules(settings: Settings) -> list[hcloud.FirewallRuleArgs]:
+    """What a spoke lets in: WireGuard, everything from the overlay, SSH for administrators."""
+    overlay = [str(settings.overlay)]
+    return [
+        _inbound("udp", ANYWHERE, str(WG_PORT), "WireGuard"),
+        _inbound("tcp", overlay, "any", "overlay"),
+        _inbound("udp", overlay, "any", "overlay"),
+        _inbound("icmp", overlay, None, "overlay"),
+        *_ssh_rules(settings),
+    ]
+
+
+def primary_ip(name: str, machine: Machine, *, protect: bool, parent: pulumi.Resource) -> hcloud.PrimaryIp:
+    """The gateway's address: it outlives its server, so spokes never need to be told another one."""
+    return hcloud.PrimaryIp(
+        f"{name}-address",
+        name=machine.resource_name,
+        type="ipv4",
+        assignee_type="server",
+        auto_delete=False,
+        location=machine.location,
+        delete_protection=protect,
+        labels=machine.labels,
+        opts=pulumi.ResourceOptions(parent=parent, delete_before_replace=True, protect=protect),
+    )
+
+
+def firewall(
+    name: str,
+    *,
+    resource_name: str,
+    labels: dict[str, str],
+    rules: list[hcloud.FirewallRuleArgs],
+    parent: pulumi.Resource,
+) -> hcloud.Firewall:
+    """A firewall that lets in what ``rules`` say and everything out."""
+    return hcloud.Firewall(name, name=resource_name, rules=rules, labels=labels, opts=fixed(parent))
+
+
+class HetznerNetwork(pulumi.ComponentResource):
+    """A Hetzner site: the firewall of its spokes, and a private network where the settings ask for one."""
+
+    private: PrivateNetwork | None
+    """The private network that the site's servers join."""
+
+    def __init__(
+        self,
+        name: str,
+        settings: Settings,
+        site: HetznerSite,
+        ssh_key: hcloud.SshKey,
+        opts: pulumi.ResourceOptions | None = None,
+    ) -> None:
+        """``name`` is the site's; ``ssh_key`` is what its servers let administrators in with."""
+        super().__init__("hybrid-wireguard:index:HetznerNetwork", name, {}, opts)
+        labels = names.labels(settings, site=name)
+        self._ssh_key = ssh_key
+        self._firewall = firewall(
+            f"{name}-firewall",
+            resource_name=names.site_name(settings.prefix, name),
+            labels=labels,
+            rules=spoke_rules(settings),
+            parent=self,
+        )
+        self.private = self._private_network(name, settings, site, labels)
+        self.register_outputs({})
+
+    def _private_network(
+        self, name: str, settings: Settings, site: HetznerSite, labels: dict[str, str]
+    ) -> PrivateNetwork | None:
+        if site.network_id is not None:
+            return PrivateNetwork(pulumi.Output.from_input(site.network_id), ())
+        if site.network_cidr is None:
+            return None
+        network = hcloud.Network(
+            f"{name}-network",
+            name=names.site_name(settings.prefix, name),
+            ip_range=str(site.network_cidr),
+            labels=labels,
+            opts=fixed(self),
+        )
+        network_id = network.id.apply(int)
+        subnet = hcloud.NetworkSubnet(
+            f"{name}-subnet",
+            network_id=network_id,
+            type="cloud",
+            network_zone=NETWORK_ZONES.get(site.location, "eu-central"),
+            ip_range=str(site.network_cidr),
+            opts=fixed(self),
+        )
+        return PrivateNetwork(network_id, (subnet,))
+
+    def spoke(self, machine: Machine, user_data: pulumi.Input[str], parent: pulumi.Resource) -> pulumi.Output[str]:
+        """Registers the spoke's server as a child of ``parent``; its id."""
+        public = hcloud.ServerPublicNetArgs(ipv4_enabled=machine.public, ipv6_enabled=machine.public)
+        return self.server(machine, user_data, self._firewall, public, parent).id
+
+    def server(
+        self,
+        machine: Machine,
+        user_data: pulumi.Input[str],
+        firewall: hcloud.Firewall,
+        public: hcloud.ServerPublicNetArgs,
+        parent: pulumi.Resource,
+        *,
+        protect: bool = False,
+    ) -> hcloud.Server:
+        """Registers a server in the site's private network, behind ``firewall``, as a child of ``parent``."""
+        options = machine_options(machine, parent, IGNORED, secret_outputs=["user_data"], protect=protect)
+        networks: list[hcloud.ServerNetworkArgs] | None = None
+        if self.private is not None:
+            pinned = str(machine.private_address) if machine.private_address else None
+            networks = [hcloud.ServerNetworkArgs(network_id=self.private.id, ip=pinned, alias_ips=[])]
+            options.depends_on = list(self.private.ready)
+        return hcloud.Server(
+            f"{machine.name}-server",
+            name=machine.resource_name,
+            server_type=machine.server_type,
+            image=machine.image,
+            location=machine.location,
+            ssh_keys=[self._ssh_key.id],
+            public_nets=[public],
+            networks=networks,
+            firewall_ids=[firewall.id.apply(int)],
+            user_data=user_data,
+            labels=machine.labels,
+            opts=options,
+        )

@@ -1,0 +1,86 @@
+"""The WireGuard gateway."""
+
+from __future__ import annotations
+
+import pulumi
+import pulumi_hcloud as hcloud
+
+from components.clouds import hetzner
+from components.keys import node_key
+from components.names import labels
+from components.plan import Machine
+from components.stack import Stack
+from components.userdata import gateway_user_data
+from overlay.model import CONTROL_PORT, WG_PORT
+
+
+class WgGateway(pulumi.ComponentResource):
+    """A WireGuard gateway on Hetzner: key, certificate, primary IP, firewall and server.
+
+    The address outlives the server, and so do key and certificate: a gateway made anew is the same to its spokes.
+    """
+
+    public_address: pulumi.Output[str]
+    """Its IPv4 address on the internet."""
+    endpoint: pulumi.Output[str]
+    """Where spokes send WireGuard's packets, ``address:port``."""
+    url: pulumi.Output[str]
+    """Its control plane."""
+    public_key: pulumi.Output[str]
+    """Its WireGuard public key."""
+    server_id: pulumi.Output[str]
+    """Hetzner's id of its server; another one after the server was made anew."""
+
+    def __init__(
+        self,
+        machine: Machine,
+        stack: Stack,
+        network: hetzner.HetznerNetwork,
+        opts: pulumi.ResourceOptions | None = None,
+    ) -> None:
+        """``machine`` says which gateway of ``stack`` this is; it stands in ``network``."""
+        name, settings = machine.name, stack.settings
+        super().__init__("hybrid-wireguard:index:WgGateway", name, {}, opts)
+        self.machine = machine
+        self.network = network
+        child = pulumi.ResourceOptions(parent=self)
+        kept = pulumi.ResourceOptions(parent=self, protect=settings.protect)
+        key = node_key(name, settings.private_keys.get(name), kept)
+        address = hetzner.primary_ip(name, machine, protect=settings.protect, parent=self)
+        certificate = stack.authority.issue(name, addresses=[address.ip_address, str(machine.address)], opts=child)
+        firewall = hetzner.firewall(
+            f"{name}-firewall",
+            resource_name=machine.resource_name,
+            labels=labels(settings, node=name, site=machine.site),
+            rules=hetzner.gateway_rules(settings),
+            parent=self,
+        )
+        server = network.server(
+            machine,
+            gateway_user_data(stack, machine, key=key, certificate=certificate),
+            firewall,
+            hcloud.ServerPublicNetArgs(ipv4_enabled=True, ipv4=address.id.apply(int), ipv6_enabled=True),
+            self,
+            protect=settings.protect,
+        )
+        self.public_address = address.ip_address
+        self.endpoint = address.ip_address.apply(lambda ip: f"{ip}:{WG_PORT}")
+        self.url = address.ip_address.apply(lambda ip: f"https://{ip}:{CONTROL_PORT}")
+        self.public_key = key.public
+        self.server_id = server.id
+        self.register_outputs(
+            {
+                "publicAddress": self.public_address,
+                "endpoint": self.endpoint,
+                "url": self.url,
+                "publicKey": self.public_key,
+                "serverId": self.server_id,
+            }
+        )
+
+    def host_for(self, spoke: Machine) -> pulumi.Output[str]:
+        """The address that ``spoke`` reaches this gateway at: the private one when both are in its private network."""
+        private = self.machine.private_address
+        if spoke.site == self.machine.site and private is not None:
+            return pulumi.Output.from_input(str(private))
+        return self.public_address

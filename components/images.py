@@ -1,0 +1,52 @@
+"""What each cloud calls the images that settings name; on Hetzner the settings' name is the cloud's own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+
+@dataclass(frozen=True)
+class AmiLookup:
+    """How to find the newest image of a distribution on AWS: the publisher's account and a name pattern."""
+
+    owner: str
+    name: str
+
+
+_CANONICAL = "099720109477"
+"""Canonical's account (documentation.ubuntu.com/aws, Find Ubuntu images on AWS)."""
+_DEBIAN = "136693071363"
+"""Debian's account (wiki.debian.org/Cloud/AmazonEC2Image)."""
+
+AMIS: Mapping[str, AmiLookup] = MappingProxyType(
+    {
+        "ubuntu-22.04": AmiLookup(_CANONICAL, "ubuntu/images/hvm-ssd/ubuntu-jammy-22.04-amd64-server-*"),
+        "ubuntu-24.04": AmiLookup(_CANONICAL, "ubuntu/images/hvm-ssd-gp3/ubuntu-noble-24.04-amd64-server-*"),
+        "debian-12": AmiLookup(_DEBIAN, "debian-12-amd64-*"),
+    }
+)
+
+GCP_FAMILIES: Mapping[str, str] = MappingProxyType(
+    {
+        "ubuntu-22.04": "ubuntu-os-cloud/ubuntu-2204-lts",
+        "ubuntu-24.04": "ubuntu-os-cloud/ubuntu-2404-lts-amd64",
+        "debian-12": "debian-cloud/debian-12",
+    }
+)
+"""Image families (cloud.google.com/compute/docs/images/os-details)."""
+
+
+def is_known(cloud: str, image: str) -> bool:
+    """Whether ``image`` can be looked up on ``cloud``: a key above, an AMI's id, or a GCP image's path."""
+    if cloud == "aws":
+        return image in AMIS or image.startswith("ami-")
+    if cloud == "gcp":
+        return image in GCP_FAMILIES or "/" in image
+    return True
+
+
+def login_user(image: str) -> str:
+    """The account that the image gives SSH to."""
+    return "debian" if "debian" in image else "ubuntu"

@@ -1,0 +1,106 @@
+"""Makes every key of the stack, and signs.
+
+The only place that takes a public key out of secrecy: it is computed from a private one, which keeps it secret for
+Pulumi until ``Output.unsecret`` says otherwise.
+"""
+
+from __future__ import annotations
+
+import base64
+from dataclasses import dataclass
+
+import pulumi
+import pulumi_tls as tls
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+_INFO = b"wireguard"
+"""HKDF's info: the WireGuard key of a node is this derivation of its ED25519 seed, and no other use shares it."""
+
+
+def _ed25519(pem: str) -> Ed25519PrivateKey:
+    key = serialization.load_pem_private_key(pem.encode(), password=None)
+    if not isinstance(key, Ed25519PrivateKey):
+        raise TypeError(f"an ED25519 key is needed, not {type(key).__name__}")
+    return key
+
+
+def wireguard_key(pem: str) -> str:
+    """The WireGuard private key (base64) of an ED25519 key (PEM): HKDF-SHA256 of its seed, clamped (RFC 7748)."""
+    derived = bytearray(HKDF(hashes.SHA256(), 32, None, _INFO).derive(_ed25519(pem).private_bytes_raw()))
+    derived[0] &= 248
+    derived[31] = derived[31] & 127 | 64
+    return base64.b64encode(derived).decode()
+
+
+def public_key_of(private_key: str) -> str:
+    """The WireGuard public key (base64) of a private one."""
+    private = X25519PrivateKey.from_private_bytes(base64.b64decode(private_key))
+    return base64.b64encode(private.public_key().public_bytes_raw()).decode()
+
+
+def signing_public_key(pem: str) -> str:
+    """The raw public half (base64 of 32 bytes) of an ED25519 key (PEM)."""
+    return base64.b64encode(_ed25519(pem).public_key().public_bytes_raw()).decode()
+
+
+def sign(pem: str, message: bytes) -> str:
+    """The ED25519 signature (base64 of 64 bytes) of ``message``; the same message always has the same one."""
+    return base64.b64encode(_ed25519(pem).sign(message)).decode()
+
+
+@dataclass(frozen=True)
+class NodeKey:
+    """A node's enrolment key: ``private`` is secret, ``public`` plain; both base64 of 32 bytes."""
+
+    private: pulumi.Output[str]
+    public: pulumi.Output[str]
+
+
+def node_key(name: str, given: str | None, opts: pulumi.ResourceOptions) -> NodeKey:
+    """The key of the node ``name``: the one that the settings give, else derived from a key that the stack makes."""
+    if given is not None:
+        private = pulumi.Output.secret(given)
+    else:
+        seed = tls.PrivateKey(f"{name}-key", algorithm="ED25519", opts=opts)
+        private = pulumi.Output.secret(seed.private_key_pem.apply(wireguard_key))
+    return NodeKey(private, pulumi.Output.unsecret(private.apply(public_key_of)))
+
+
+class StackKeys(pulumi.ComponentResource):
+    """The keys that belong to the stack as a whole: one that signs what is pushed, one for SSH."""
+
+    signing_private_pem: pulumi.Output[str]
+    """ED25519 key (PEM) that signs rosters and releases; secret."""
+    signing_public: pulumi.Output[str]
+    """Its public half, base64 of 32 bytes, as machines hold it."""
+    ssh_public: pulumi.Output[str]
+    """OpenSSH public key of the machines' administrators."""
+    ssh_private: pulumi.Output[str] | None
+    """Its private half (OpenSSH), secret, when the stack made it."""
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        ssh_public_key: str | None,
+        protect: bool,
+        opts: pulumi.ResourceOptions | None = None,
+    ) -> None:
+        """``ssh_public_key`` is used when it is given; ``protect`` keeps the signing key from being deleted."""
+        super().__init__("hybrid-wireguard:index:StackKeys", name, {}, opts)
+        signing = tls.PrivateKey(
+            f"{name}-signing", algorithm="ED25519", opts=pulumi.ResourceOptions(parent=self, protect=protect)
+        )
+        self.signing_private_pem = pulumi.Output.secret(signing.private_key_pem)
+        self.signing_public = pulumi.Output.unsecret(signing.private_key_pem.apply(signing_public_key))
+        if ssh_public_key is not None:
+            self.ssh_public = pulumi.Output.from_input(ssh_public_key)
+            self.ssh_private = None
+        else:
+            ssh = tls.PrivateKey(f"{name}-ssh", algorithm="ED25519", opts=pulumi.ResourceOptions(parent=self))
+            self.ssh_public = ssh.public_key_openssh.apply(str.strip)
+            self.ssh_private = pulumi.Output.secret(ssh.private_key_openssh)
+        self.register_outputs({"signingPublic": self.signing_public, "sshPublic": self.ssh_public})

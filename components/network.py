@@ -1,0 +1,41 @@
+"""The sites' networks: one component a site, of its cloud's kind."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from components.clouds.aws import AwsNetwork
+from components.clouds.gcp import GcpNetwork
+from components.clouds.hetzner import HetznerNetwork, ssh_key
+from components.machine import SiteNetwork
+from components.settings.models import AwsSite, GcpSite, HetznerSite
+from components.stack import Stack
+
+
+@dataclass(frozen=True)
+class Sites:
+    """The networks of all sites by name, and of those on Hetzner, where gateways stand."""
+
+    networks: Mapping[str, SiteNetwork]
+    hetzner: Mapping[str, HetznerNetwork]
+
+
+def make_sites(stack: Stack) -> Sites:
+    """Registers the network of each site that has a machine."""
+    settings, keys = stack.settings, stack.keys
+    used = {machine.site for machine in (*settings.gateways.values(), *settings.spokes.values())}
+    sites = {name: site for name, site in settings.sites.items() if name in used}
+    hetzner: dict[str, HetznerNetwork] = {}
+    networks: dict[str, SiteNetwork] = {}
+    account_key = ssh_key(settings, keys.ssh_public) if any(s.cloud == "hetzner" for s in sites.values()) else None
+    for name, site in sites.items():
+        match site:
+            case HetznerSite():
+                assert account_key is not None
+                networks[name] = hetzner[name] = HetznerNetwork(name, settings, site, account_key)
+            case AwsSite():
+                networks[name] = AwsNetwork(name, settings, site, keys.ssh_public)
+            case GcpSite():
+                networks[name] = GcpNetwork(name, settings, site, keys.ssh_public)
+    return Sites(networks, hetzner)

@@ -1,0 +1,241 @@
+"""Release and roster as Pulumi resources: what is pushed to the gateways over their control plane.
+
+The engine runs these providers in a process of its own, which imports this module by name; importing it creates
+nothing. What a resource says is in its inputs, and number and digest are its outputs, so an unchanged network is an
+unchanged resource. The gateways' server ids are inputs too: a gateway made anew is told everything again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from ipaddress import IPv4Address, IPv4Network, ip_network
+from typing import Any, cast
+
+import pulumi
+from pulumi import dynamic
+from pulumi.runtime import rpc
+
+from components import release
+from components.control import READ_SECONDS, ControlPlane, Held, Patience, PushError, Status, next_number
+from components.keys import sign
+from overlay.model import Network, Node, Site
+from overlay.roster import Roster as Document
+from overlay.roster import canonical, content_digest
+from overlay.signing import release_message, roster_message
+
+Props = dict[str, Any]
+_OUTPUTS = ("number", "digest", "__provider")
+
+
+def _is_known(value: object) -> bool:
+    """Whether no part of an input waits for another resource."""
+    if isinstance(value, Mapping):
+        return all(_is_known(item) for item in cast("Mapping[str, object]", value).values())
+    if isinstance(value, list):
+        return all(_is_known(item) for item in cast("list[object]", value))
+    return value != rpc.UNKNOWN
+
+
+def _stored(props: Mapping[str, Any]) -> Held | None:
+    if props.get("number") is None or props.get("digest") is None:
+        return None
+    return Held(int(props["number"]), str(props["digest"]))
+
+
+def _planes(props: Mapping[str, Any], patience: Patience) -> list[ControlPlane]:
+    return [
+        ControlPlane(name, gateway["url"], props["ca"], patience) for name, gateway in sorted(props["gateways"].items())
+    ]
+
+
+def _without_outputs(props: Mapping[str, Any]) -> Props:
+    return {key: value for key, value in props.items() if key not in _OUTPUTS}
+
+
+class _PushProvider(dynamic.ResourceProvider):
+    """What release and roster have in common: compare, number, push to every gateway."""
+
+    kind = ""
+
+    def digest(self, props: Mapping[str, Any]) -> str:
+        """The digest of the content that ``props`` describe, without its number."""
+        raise NotImplementedError
+
+    def held(self, status: Status) -> Held | None:
+        """What a gateway reports of this kind."""
+        raise NotImplementedError
+
+    def send(self, planes: Sequence[ControlPlane], props: Mapping[str, Any], number: int) -> None:
+        """Pushes the content under ``number``."""
+        raise NotImplementedError
+
+    def push(self, props: Mapping[str, Any], stored: Held | None, patience: Patience | None = None) -> Props:
+        """Makes every gateway hold the content; the resource's new state."""
+        planes = _planes(props, patience or Patience())
+        digest = self.digest(props)
+        reported = [held.number for plane in planes if (held := self.held(plane.status())) is not None]
+        number = next_number(stored, digest, reported)
+        self.send(planes, props, number)
+        return {**_without_outputs(props), "number": number, "digest": digest}
+
+    def diff(self, _id: str, _olds: Props, _news: Props) -> dynamic.DiffResult:
+        """Whether the inputs changed, or a refresh found a gateway that holds something else."""
+        olds, news = _without_outputs(_olds), _without_outputs(_news)
+        changed = olds != news
+        if not changed and _is_known(news):
+            changed = _olds.get("digest") != self.digest(news)
+        return dynamic.DiffResult(changes=changed, replaces=[], delete_before_replace=False)
+
+    def create(self, props: Props) -> dynamic.CreateResult:
+        return dynamic.CreateResult(self.kind, self.push(props, None))
+
+    def update(self, _id: str, _olds: Props, _news: Props) -> dynamic.UpdateResult:
+        return dynamic.UpdateResult(self.push(_news, _stored(_olds)))
+
+    def read(self, id_: str, props: Props) -> dynamic.ReadResult:
+        """The state with the digest that the gateways really hold; one that does not answer is passed over."""
+        state = {key: value for key, value in props.items() if key != "__provider"}
+        patience = Patience(seconds=READ_SECONDS)
+        for plane in _planes(props, patience):
+            try:
+                held = self.held(plane.status())
+            except PushError as error:
+                patience.say(f"not compared: {error}")
+                continue
+            if held is None or held.digest != state.get("digest"):
+                state["digest"] = held.digest if held else ""
+        return dynamic.ReadResult(id_, state)
+
+    def delete(self, _id: str, _props: Props) -> None:
+        """Nothing: a gateway keeps the last it was told, and a dead one could not be asked."""
+
+
+class ReleaseProvider(_PushProvider):
+    """Pushes the project's release: ``PUT /v1/release``."""
+
+    kind = "release"
+
+    def digest(self, props: Mapping[str, Any]) -> str:
+        return str(props["sha256"])
+
+    def held(self, status: Status) -> Held | None:
+        return status.release
+
+    def send(self, planes: Sequence[ControlPlane], props: Mapping[str, Any], number: int) -> None:
+        archive = release.build()
+        if archive.sha256 != props["sha256"]:
+            raise PushError("node/ or overlay/ changed since the program planned this release: run `pulumi up` again")
+        headers = _headers(number, sign(props["signingKey"], release_message(number, archive.sha256)))
+        for plane in planes:
+            plane.put("/v1/release", archive.data, headers)
+        for plane in planes:
+            plane.wait_for_release(archive.sha256)
+
+
+class RosterProvider(_PushProvider):
+    """Pushes the roster: ``PUT /v1/roster``."""
+
+    kind = "roster"
+
+    def digest(self, props: Mapping[str, Any]) -> str:
+        return content_digest(roster_document(props, 1))
+
+    def held(self, status: Status) -> Held | None:
+        return status.roster
+
+    def send(self, planes: Sequence[ControlPlane], props: Mapping[str, Any], number: int) -> None:
+        body = canonical(roster_document(props, number))
+        headers = _headers(number, sign(props["signingKey"], roster_message(body)))
+        for plane in planes:
+            plane.put("/v1/roster", body, headers)
+
+
+def _headers(number: int, signature: str) -> dict[str, str]:
+    return {
+        "Content-Type": "application/octet-stream",
+        "X-Hybridnet-Number": str(number),
+        "X-Hybridnet-Signature": signature,
+    }
+
+
+def roster_document(props: Mapping[str, Any], number: int) -> Document:
+    """The roster that a resource's inputs describe."""
+    network = props["network"]
+    sites = tuple(
+        Site(name, site["cloud"], IPv4Network(site["subnet"]), site["region"])
+        for name, site in sorted(network["sites"].items())
+    )
+    nodes = tuple(
+        Node(name, node["site"], IPv4Address(node["address"]), node["role"], node["publicKey"], node.get("endpoint"))
+        for name, node in sorted(props["nodes"].items())
+    )
+    return Document(
+        number=number,
+        network=Network(IPv4Network(network["overlay"]), sites, network["topology"]),
+        mtu=int(network["mtu"]),
+        nodes=nodes,
+        wireguard_sources=tuple(ip_network(text) for text in props["wireguardSources"]),
+        admin_cidrs=tuple(ip_network(text) for text in props["adminCidrs"]),
+    )
+
+
+class _Pushed(dynamic.Resource):
+    number: pulumi.Output[int]
+    """Under which the gateways hold it: above every one before."""
+    digest: pulumi.Output[str]
+    """SHA-256 (hex) of its content."""
+
+
+class Release(_Pushed, module="hybrid-wireguard", name="Release"):
+    """The code that runs on the machines, pushed to every gateway; spokes take it from theirs."""
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        gateways: Mapping[str, Mapping[str, pulumi.Input[str]]],
+        ca: pulumi.Input[str],
+        signing_key: pulumi.Input[str],
+        opts: pulumi.ResourceOptions | None = None,
+    ) -> None:
+        """``gateways`` gives url and serverId by name; ``signing_key`` (PEM) is a secret."""
+        props: Props = {
+            "sha256": release.build().sha256,
+            "gateways": gateways,
+            "ca": ca,
+            "signingKey": pulumi.Output.secret(signing_key),
+            "number": None,
+            "digest": None,
+        }
+        super().__init__(ReleaseProvider(), name, props, opts)
+
+
+class Roster(_Pushed, module="hybrid-wireguard", name="Roster"):
+    """What the stack declares, pushed to every gateway."""
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        network: Mapping[str, Any],
+        nodes: Mapping[str, Mapping[str, pulumi.Input[str | None]]],
+        wireguard_sources: Sequence[str],
+        admin_cidrs: Sequence[str],
+        gateways: Mapping[str, Mapping[str, pulumi.Input[str]]],
+        ca: pulumi.Input[str],
+        signing_key: pulumi.Input[str],
+        opts: pulumi.ResourceOptions | None = None,
+    ) -> None:
+        """``nodes`` is a mapping by name whose leaves alone are outputs, so that a preview shows one node's change."""
+        props: Props = {
+            "network": network,
+            "nodes": nodes,
+            "wireguardSources": list(wireguard_sources),
+            "adminCidrs": list(admin_cidrs),
+            "gateways": gateways,
+            "ca": ca,
+            "signingKey": pulumi.Output.secret(signing_key),
+            "number": None,
+            "digest": None,
+        }
+        super().__init__(RosterProvider(), name, props, opts)

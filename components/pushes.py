@@ -1,0 +1,49 @@
+"""What of the stack is pushed to its gateways."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import pulumi
+
+from components.gateway import WgGateway
+from components.machine import cidrs
+from components.outputs import network_document
+from components.plan import Machine
+from components.push import Release, Roster
+from components.spoke import WgSpoke
+from components.stack import Stack
+
+
+def _node(
+    machine: Machine, public_key: pulumi.Output[str], endpoint: pulumi.Output[str] | None
+) -> dict[str, pulumi.Input[str | None]]:
+    """A node of the roster; only keys and a gateway's endpoint wait for other resources."""
+    known: dict[str, pulumi.Input[str | None]] = {
+        "site": machine.site,
+        "role": machine.role,
+        "address": str(machine.address),
+        "publicKey": public_key,
+    }
+    return known if endpoint is None else {**known, "endpoint": endpoint}
+
+
+def push_everything(stack: Stack, gateways: Mapping[str, WgGateway], spokes: Mapping[str, WgSpoke]) -> None:
+    """Registers the release and, after it, the roster, which the release's code reads."""
+    planes = {name: {"url": gateway.url, "serverId": gateway.server_id} for name, gateway in gateways.items()}
+    release = Release(
+        "release", gateways=planes, ca=stack.authority.certificate, signing_key=stack.keys.signing_private_pem
+    )
+    nodes = {name: _node(gateway.machine, gateway.public_key, gateway.endpoint) for name, gateway in gateways.items()}
+    nodes |= {name: _node(spoke.machine, spoke.public_key, None) for name, spoke in spokes.items()}
+    Roster(
+        "roster",
+        network=network_document(stack.plan),
+        nodes=nodes,
+        wireguard_sources=cidrs(stack.settings.wireguard_sources),
+        admin_cidrs=cidrs(stack.settings.admin_cidrs),
+        gateways=planes,
+        ca=stack.authority.certificate,
+        signing_key=stack.keys.signing_private_pem,
+        opts=pulumi.ResourceOptions(depends_on=[release]),
+    )

@@ -1,0 +1,201 @@
+"""From what Pulumi hands over to :class:`Settings`, or to everything that is wrong with it."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Collection, Mapping
+from dataclasses import replace
+from typing import Any, TypeVar, cast
+
+import pulumi
+import pulumi.runtime.config
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from components.settings.checks import setting_problems
+from components.settings.errors import NAMESPACE, SECRET, SettingsError, nearest, shown
+from components.settings.models import (
+    AwsSite,
+    GatewaySettings,
+    GcpSite,
+    GeneralSettings,
+    HetznerSite,
+    Settings,
+    SiteSettings,
+    SpokeSettings,
+)
+from overlay.checks import Problem
+
+_Model = TypeVar("_Model", bound=BaseModel)
+_OBJECTS = ("network", "sites", "gateways", "spokes", "privateKeys")
+_LISTS = ("adminCidrs", "wireguardSources")
+_FLAGS = ("keepRetiredServerTypes", "protect")
+_TEXTS = ("prefix", "sshPublicKey")
+KEYS = (*_OBJECTS, *_LISTS, *_FLAGS, *_TEXTS)
+_SITES: Mapping[str, type[SiteSettings]] = {"hetzner": HetznerSite, "aws": AwsSite, "gcp": GcpSite}
+
+_WANTED = {
+    "string_type": ("a text is needed", "put it in quotes if it looks like a number"),
+    "string_too_short": ("it is empty", "leave the key out or give it a value"),
+    "string_too_long": ("it is longer than 255 characters", "shorten it"),
+    "string_pattern_mismatch": ("it holds a space", "write it without spaces"),
+    "int_type": ("a whole number is needed", "write it without quotes"),
+    "bool_type": ("true or false is needed", "write true or false without quotes"),
+    "tuple_type": ("a list is needed", "write it as a YAML list, or in JSON as [..]"),
+    "model_type": ("a mapping is needed", "write it as key: value pairs"),
+    "too_short": ("it is empty", "name at least one"),
+    "missing": ("it is required", "add it"),
+}
+"""Reason and remedy by pydantic's error type."""
+
+
+def read() -> Settings:
+    """The settings of the running stack; pulumi.RunError, whose text names every problem, when they are wrong."""
+    config: dict[str, Any] = {**pulumi.runtime.config.get_config_env(), **pulumi.runtime.config.CONFIG.get()}
+    ours = {key.partition(":")[2]: value for key, value in config.items() if key.startswith(f"{NAMESPACE}:")}
+    secret = {key for key in ours if pulumi.runtime.config.is_config_secret(f"{NAMESPACE}:{key}")}
+    try:
+        return load(ours, pulumi.get_project(), pulumi.get_stack(), secret)
+    except SettingsError as error:
+        raise pulumi.RunError(str(error)) from None
+
+
+def load(config: Mapping[str, str], project: str, stack: str, secret_keys: Collection[str]) -> Settings:
+    """The settings from config as the engine gives it: texts by key, objects and lists as JSON.
+
+    ``secret_keys`` are the keys whose values are encrypted in the stack's file; none of those is ever shown.
+    SettingsError with everything that is wrong; the network is checked once the shapes are right.
+    """
+    found: list[Problem] = []
+    for key in sorted(config.keys() - set(KEYS)):
+        found.append(Problem(key, shown(config[key]), "no such setting", nearest(key, KEYS)))
+    values = {key: _decoded(key, config[key]) for key in KEYS if key in config}
+    keys = _private_keys(values.pop("privateKeys", {}), "privateKeys" in secret_keys, found)
+    sites = {
+        name: site
+        for name, value in _mapping("sites", values.pop("sites", {}), found).items()
+        if (site := _site(name, value, found)) is not None
+    }
+    gateways = _machines("gateways", GatewaySettings, values.pop("gateways", {}), found)
+    spokes = _machines("spokes", SpokeSettings, values.pop("spokes", {}), found)
+    general = _validated(GeneralSettings, "", {key: value for key, value in values.items() if value != ""}, found)
+    if found or general is None:
+        raise SettingsError(_without_secrets(found, secret_keys))
+    settings = Settings(
+        project=project,
+        stack=stack,
+        prefix=general.prefix or f"{project}-{stack}",
+        overlay=general.network.overlay,
+        topology=general.network.topology,
+        sites=sites,
+        gateways=gateways,
+        spokes=spokes,
+        admin_cidrs=general.admin_cidrs,
+        wireguard_sources=general.wireguard_sources,
+        keep_retired_server_types=general.keep_retired_server_types,
+        ssh_public_key=general.ssh_public_key,
+        protect=general.protect,
+        private_keys=keys,
+    )
+    found = setting_problems(settings)
+    if found:
+        raise SettingsError(_without_secrets(found, secret_keys))
+    return settings
+
+
+def _without_secrets(found: list[Problem], secret_keys: Collection[str]) -> list[Problem]:
+    return [
+        replace(problem, value=SECRET) if re.split(r"[.\[]", problem.subject)[0] in secret_keys else problem
+        for problem in found
+    ]
+
+
+def _decoded(key: str, text: object) -> object:
+    """A setting's value: JSON for objects and lists, true or false for flags, the text itself for texts."""
+    if key in _TEXTS or not isinstance(text, str):
+        return text
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def _mapping(key: str, value: object, found: list[Problem]) -> dict[str, object]:
+    if isinstance(value, dict):
+        return cast("dict[str, object]", value)
+    reason, remedy = _WANTED["model_type"]
+    found.append(Problem(key, SECRET if key == "privateKeys" else shown(value), reason, remedy))
+    return {}
+
+
+def _private_keys(value: object, are_secret: bool, found: list[Problem]) -> dict[str, str]:
+    keys: dict[str, str] = {}
+    for name, key in _mapping("privateKeys", value, found).items():
+        if isinstance(key, str):
+            keys[name] = key
+        else:
+            reason, remedy = _WANTED["string_type"]
+            found.append(Problem(f"privateKeys.{name}", SECRET, reason, remedy))
+    if keys and not are_secret:
+        command = "pulumi config set --secret --path privateKeys.NODE KEY"
+        found.append(Problem("privateKeys", SECRET, "it stands in plain text in the stack's file", command))
+    return keys
+
+
+def _site(name: str, value: object, found: list[Problem]) -> SiteSettings | None:
+    before = len(found)
+    fields = _mapping(f"sites.{name}", value, found)
+    if len(found) > before:
+        return None
+    cloud = fields.get("cloud")
+    model = _SITES.get(cloud) if isinstance(cloud, str) else None
+    if model is None:
+        given = "cloud" in fields
+        reason = "no such cloud" if given else "it is required"
+        value = shown(cloud) if given else "nothing"
+        found.append(Problem(f"sites.{name}.cloud", value, reason, nearest(str(cloud), _SITES)))
+        return None
+    return _validated(model, f"sites.{name}", fields, found)
+
+
+def _machines(kind: str, model: type[_Model], value: object, found: list[Problem]) -> dict[str, _Model]:
+    return {
+        name: machine
+        for name, fields in _mapping(kind, value, found).items()
+        if (machine := _validated(model, f"{kind}.{name}", fields, found)) is not None
+    }
+
+
+def _validated(model: type[_Model], path: str, value: object, found: list[Problem]) -> _Model | None:
+    try:
+        return model.model_validate(value)
+    except ValidationError as error:
+        found += [_told(model, path, detail) for detail in error.errors(include_url=False)]
+        return None
+
+
+def _told(model: type[BaseModel], path: str, detail: ErrorDetails) -> Problem:
+    """One of pydantic's errors in the words of the settings."""
+    where = path
+    for part in detail["loc"]:
+        where += f"[{part}]" if isinstance(part, int) else f".{part}" if where else part
+    context = detail.get("ctx", {})
+    kind = detail["type"]
+    value = "nothing" if kind == "missing" else shown(detail["input"])
+    if kind == "refused":
+        return Problem(where, value, context["reason"], context["remedy"])
+    if kind == "extra_forbidden":
+        return Problem(where, value, "no such key", nearest(str(detail["loc"][-1]), _known_keys(model, detail["loc"])))
+    reason, remedy = _WANTED.get(kind, (detail["msg"].removeprefix("Input "), "see docs/settings.md"))
+    return Problem(where, value, reason, remedy)
+
+
+def _known_keys(model: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:
+    """The keys that stand where the unknown key at ``location`` does."""
+    for part in location[:-1]:
+        field = next((f for f in model.model_fields.values() if f.alias == part), None)
+        inner = field.annotation if field else None
+        if isinstance(inner, type) and issubclass(inner, BaseModel):
+            model = inner
+    return [field.alias or name for name, field in model.model_fields.items()]

@@ -1,0 +1,168 @@
+"""The shape of the stack's config; keys are camelCase under ``hybrid-wireguard:``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from ipaddress import IPv4Network, IPv6Network
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic.alias_generators import to_camel
+
+from components.settings.types import (
+    Address4,
+    AdminNetwork,
+    Flag,
+    Network4,
+    NetworkId,
+    OpenSshKey,
+    Revision,
+    Source,
+    SourceNetwork,
+    Word,
+)
+
+DEFAULT_IMAGE = "ubuntu-22.04"
+DEFAULT_LOCATION = "fsn1"
+DEFAULT_AWS_RANGE = IPv4Network("172.28.0.0/20")
+DEFAULT_GCP_RANGE = IPv4Network("172.29.0.0/20")
+"""Ranges of the networks that the stack makes itself; apart from 10.0.0.0/8, where overlays are."""
+EVERYWHERE: tuple[Source, ...] = (IPv4Network("0.0.0.0/0"), IPv6Network("::/0"))
+DEFAULT_SERVER_TYPE: Mapping[str, str] = {"hetzner": "cx22", "aws": "t3.small", "gcp": "e2-small"}
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, alias_generator=to_camel)
+
+
+class NetworkSettings(_Strict):
+    """``network``: the overlay and how its nodes peer."""
+
+    overlay: Network4 = IPv4Network("10.100.0.0/16")
+    topology: Word = "hub"
+
+
+class HetznerSite(_Strict):
+    """A Hetzner site. A private network is used when ``network_id`` names one or ``network_cidr`` asks for one."""
+
+    cloud: Literal["hetzner"]
+    subnet: Network4
+    location: Word = DEFAULT_LOCATION
+    network_id: NetworkId | None = None
+    network_cidr: Network4 | None = None
+
+    @property
+    def region(self) -> str:
+        return self.location
+
+    @property
+    def own_range(self) -> IPv4Network | None:
+        """The range of the site's own network, where it is known."""
+        return self.network_cidr
+
+    @property
+    def has_private_network(self) -> bool:
+        return self.network_id is not None or self.network_cidr is not None
+
+
+class AwsSite(_Strict):
+    """An AWS site. ``vpc_id`` and ``subnet_id`` name a VPC to use; without them the stack makes one."""
+
+    cloud: Literal["aws"]
+    subnet: Network4
+    region: Word
+    availability_zone: Word | None = None
+    vpc_id: Word | None = None
+    subnet_id: Word | None = None
+    vpc_cidr: Network4 | None = None
+
+    @property
+    def made_range(self) -> IPv4Network:
+        """The range of the VPC that the stack makes."""
+        return self.vpc_cidr or DEFAULT_AWS_RANGE
+
+    @property
+    def own_range(self) -> IPv4Network | None:
+        """The range of the site's own network, where it is known."""
+        return self.vpc_cidr if self.vpc_id else self.made_range
+
+
+class GcpSite(_Strict):
+    """A GCP site. ``network`` and ``subnetwork`` name a VPC to use; without them the stack makes one with NAT."""
+
+    cloud: Literal["gcp"]
+    subnet: Network4
+    project: Word
+    region: Word
+    zone: Word
+    network: Word | None = None
+    subnetwork: Word | None = None
+    subnet_cidr: Network4 | None = None
+
+    @property
+    def made_range(self) -> IPv4Network:
+        """The range of the subnetwork that the stack makes."""
+        return self.subnet_cidr or DEFAULT_GCP_RANGE
+
+    @property
+    def own_range(self) -> IPv4Network | None:
+        """The range of the site's own network, where it is known."""
+        return self.subnet_cidr if self.network else self.made_range
+
+
+SiteSettings = HetznerSite | AwsSite | GcpSite
+
+
+class _Machine(_Strict):
+    site: Word
+    address: Address4 | None = None
+    image: Word = DEFAULT_IMAGE
+    location: Word | None = None
+    revision: Revision = 1
+
+
+class GatewaySettings(_Machine):
+    """A WireGuard gateway; it stands on Hetzner."""
+
+    server_type: Word = DEFAULT_SERVER_TYPE["hetzner"]
+    private_address: Address4 | None = None
+
+
+class SpokeSettings(_Machine):
+    """A machine that joins through its gateway; ``server_type`` is its cloud's default when None."""
+
+    server_type: Word | None = None
+    public_address: Flag | None = None
+
+
+class GeneralSettings(_Strict):
+    """The settings that are single values or lists."""
+
+    network: NetworkSettings = NetworkSettings()
+    admin_cidrs: tuple[AdminNetwork, ...] = ()
+    wireguard_sources: Annotated[tuple[SourceNetwork, ...], Field(min_length=1)] = EVERYWHERE
+    prefix: Word | None = None
+    keep_retired_server_types: Flag = False
+    ssh_public_key: OpenSshKey | None = None
+    protect: Flag = True
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything the program is told. ``private_keys`` are secrets: WireGuard private keys (base64) by node."""
+
+    project: str
+    stack: str
+    prefix: str
+    overlay: IPv4Network
+    topology: str
+    sites: Mapping[str, SiteSettings]
+    gateways: Mapping[str, GatewaySettings]
+    spokes: Mapping[str, SpokeSettings]
+    admin_cidrs: tuple[Source, ...]
+    wireguard_sources: tuple[Source, ...]
+    keep_retired_server_types: bool
+    ssh_public_key: str | None
+    protect: bool
+    private_keys: Mapping[str, str] = field(repr=False)

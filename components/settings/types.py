@@ -1,0 +1,95 @@
+"""The types of single values, strict about what YAML gives: text is text, a network has no host bits."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from ipaddress import IPv4Address, IPv4Network, IPv6Network, ip_network
+from typing import Annotated
+
+from pydantic import BeforeValidator, Field, StrictBool, StrictInt, StrictStr
+from pydantic_core import PydanticCustomError
+
+Source = IPv4Network | IPv6Network
+
+WIDEST_ADMIN_V4 = 8
+WIDEST_ADMIN_V6 = 16
+"""Prefix lengths: an admin network may not be wider than the largest blocks that one organisation holds."""
+
+
+def refusal(reason: str, remedy: str) -> PydanticCustomError:
+    """The error that a validator raises; both texts reach the user as they are."""
+    return PydanticCustomError("refused", "{reason}", {"reason": reason, "remedy": remedy})
+
+
+def _text(value: object, example: str) -> str:
+    if not isinstance(value, str) or not value:
+        raise refusal("a text is needed", f"write it like {example}")
+    return value
+
+
+def _network(value: object) -> Source:
+    text = _text(value, "10.100.1.0/24")
+    try:
+        return ip_network(text)
+    except ValueError:
+        try:
+            meant = ip_network(text, strict=False)
+        except ValueError:
+            raise refusal("it is not a network", "write it like 10.100.1.0/24") from None
+        raise refusal("it has bits set after its prefix", f"write {meant}") from None
+
+
+def _network4(value: object) -> IPv4Network:
+    network = _network(value)
+    if not isinstance(network, IPv4Network):
+        raise refusal("the overlay and the clouds' own networks are IPv4 only", "write it like 10.100.1.0/24")
+    return network
+
+
+def _address4(value: object) -> IPv4Address:
+    text = _text(value, "10.100.1.1")
+    try:
+        return IPv4Address(text)
+    except ValueError:
+        raise refusal("it is not an IPv4 address", "write it like 10.100.1.1") from None
+
+
+def _admin(value: object) -> Source:
+    network = _network(value)
+    widest = WIDEST_ADMIN_V4 if network.version == 4 else WIDEST_ADMIN_V6
+    if network.prefixlen < widest:
+        raise refusal(
+            f"it opens SSH to {'the whole internet' if network.prefixlen == 0 else 'a large part of the internet'}",
+            f"name the networks you administer from, each /{widest} or smaller",
+        )
+    return network
+
+
+def _openssh(value: object) -> str:
+    text = _text(value, "ssh-ed25519 AAAA… you@example")
+    words = text.split()
+    example = "give the one line of a .pub file: ssh-ed25519 AAAA… you@example"
+    if "\n" in text.strip() or len(words) < 2 or not words[0].startswith(("ssh-", "ecdsa-", "sk-")):
+        raise refusal("it is not an OpenSSH public key", example)
+    try:
+        blob = base64.b64decode(words[1], validate=True)
+    except (binascii.Error, ValueError):
+        raise refusal("its second word is not base64", example) from None
+    kind = words[0].encode()
+    if blob[:4] != len(kind).to_bytes(4, "big") or blob[4 : 4 + len(kind)] != kind:
+        raise refusal(f"its key is not of the type {words[0]} that it says", example)
+    return text.strip()
+
+
+Network4 = Annotated[IPv4Network, BeforeValidator(_network4)]
+Address4 = Annotated[IPv4Address, BeforeValidator(_address4)]
+SourceNetwork = Annotated[Source, BeforeValidator(_network)]
+AdminNetwork = Annotated[Source, BeforeValidator(_admin)]
+OpenSshKey = Annotated[str, BeforeValidator(_openssh)]
+Word = Annotated[StrictStr, Field(min_length=1, max_length=255, pattern=r"^\S+$")]
+"""A text without spaces: ids, types, regions."""
+Revision = Annotated[StrictInt, Field(ge=1, le=2**31 - 1)]
+NetworkId = Annotated[StrictInt, Field(ge=1)]
+"""Hetzner's ids are whole numbers."""
+Flag = StrictBool

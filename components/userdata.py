@@ -1,0 +1,147 @@
+"""User data of gateways and spokes, and the bound on its size that holds before any secret is known."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from ipaddress import IPv4Address
+
+import pulumi
+
+from cloudinit import BootError, GatewayBoot, SpokeBoot, render_gateway, render_spoke
+from components.certificates import Certificate
+from components.keys import NodeKey
+from components.plan import Machine, Plan, make_plan
+from components.settings.models import Settings
+from components.stack import Stack
+from overlay.checks import Problem
+from overlay.model import WG_PORT
+
+LIMITS: Mapping[str, int] = {"hetzner": 32 * 1024, "aws": 16 * 1024, "gcp": 256 * 1024}
+"""Bytes of user data that a cloud takes (Hetzner Cloud API, create a server; EC2 user guide, instance user data;
+Compute Engine documentation, metadata values). A document may have half, which leaves room for what is to come."""
+KEY_PEM_BYTES = 227
+"""A P-256 key in SEC 1 form (RFC 5915) is 121 bytes of DER."""
+CERTIFICATE_PEM_BYTES = 1000
+"""More than a P-256 certificate takes whose names are as long as names may be (tested)."""
+
+_KEY = "Ag" + "A" * 41 + "="
+"""Stands for a WireGuard or ED25519 key: base64 of 32 bytes."""
+_ADDRESS = IPv4Address("255.255.255.254")
+
+
+def placeholder_pem(kind: str, length: int) -> str:
+    """A PEM block of at least ``length`` bytes that holds nothing."""
+    frame = len(f"-----BEGIN {kind}----------END {kind}-----") + 2
+    lines = -(-(length - frame) // 65)
+    return f"-----BEGIN {kind}-----\n" + ("A" * 64 + "\n") * lines + f"-----END {kind}-----\n"
+
+
+def gateway_user_data(stack: Stack, machine: Machine, *, key: NodeKey, certificate: Certificate) -> pulumi.Output[str]:
+    """The first-boot document of the gateway ``machine``; secret."""
+
+    def render(values: Mapping[str, str]) -> str:
+        return render_gateway(_gateway_boot(stack.settings, stack.plan, machine, values))
+
+    return pulumi.Output.secret(
+        pulumi.Output.all(
+            private=key.private,
+            certificate=certificate.certificate,
+            tls_key=certificate.private_key,
+            signing=stack.keys.signing_public,
+        ).apply(render)
+    )
+
+
+def spoke_user_data(
+    stack: Stack,
+    machine: Machine,
+    *,
+    key: NodeKey,
+    gateway: Machine,
+    gateway_key: pulumi.Output[str],
+    gateway_host: pulumi.Output[str],
+) -> pulumi.Output[str]:
+    """The first-boot document of the spoke ``machine``, which enters the overlay by ``gateway``; secret."""
+
+    def render(values: Mapping[str, str]) -> str:
+        return render_spoke(_spoke_boot(stack.plan, machine, gateway, values))
+
+    return pulumi.Output.secret(
+        pulumi.Output.all(
+            private=key.private,
+            gateway_key=gateway_key,
+            gateway_host=gateway_host,
+            authority=stack.authority.certificate,
+            signing=stack.keys.signing_public,
+        ).apply(render)
+    )
+
+
+def _gateway_boot(settings: Settings, plan: Plan, machine: Machine, values: Mapping[str, str]) -> GatewayBoot:
+    return GatewayBoot(
+        name=machine.name,
+        address=machine.address,
+        overlay=settings.overlay,
+        mtu=plan.mtu,
+        wireguard_private_key=values["private"],
+        tls_certificate_pem=values["certificate"],
+        tls_private_key_pem=values["tls_key"],
+        signing_public_key=values["signing"],
+        admin_cidrs=settings.admin_cidrs,
+    )
+
+
+def _spoke_boot(plan: Plan, machine: Machine, gateway: Machine, values: Mapping[str, str]) -> SpokeBoot:
+    return SpokeBoot(
+        name=machine.name,
+        cloud=machine.cloud,
+        address=machine.address,
+        overlay=plan.network.overlay,
+        mtu=plan.mtu,
+        wireguard_private_key=values["private"],
+        gateway_public_key=values["gateway_key"],
+        gateway_endpoint=f"{values['gateway_host']}:{WG_PORT}",
+        gateway_address=gateway.address,
+        ca_pem=values["authority"],
+        signing_public_key=values["signing"],
+    )
+
+
+def largest_user_data(settings: Settings, plan: Plan, machine: Machine) -> int:
+    """Bytes that the machine's document has at most, whatever its secrets; BootError when it cannot be rendered."""
+    certificate = placeholder_pem("CERTIFICATE", CERTIFICATE_PEM_BYTES)
+    values = {
+        "private": _KEY,
+        "certificate": certificate,
+        "tls_key": placeholder_pem("EC PRIVATE KEY", KEY_PEM_BYTES),
+        "authority": certificate,
+        "signing": _KEY,
+        "gateway_key": _KEY,
+        "gateway_host": str(_ADDRESS),
+    }
+    if machine.role == "gateway":
+        return len(render_gateway(_gateway_boot(settings, plan, machine, values)))
+    return len(render_spoke(_spoke_boot(plan, machine, plan.gateway_of(machine), values)))
+
+
+def size_problems(settings: Settings) -> list[Problem]:
+    """Machines whose user data could be larger than half of what their cloud takes.
+
+    All spokes of a cloud differ by name and address only, so the one with the longest name stands for them.
+    """
+    plan = make_plan(settings)
+    longest = {machine.cloud: machine for machine in sorted(plan.spokes.values(), key=lambda m: len(m.name))}
+    found: list[Problem] = []
+    for machine in (*plan.gateways.values(), *longest.values()):
+        kind = "gateways" if machine.role == "gateway" else "spokes"
+        remedy = "declare fewer networks in adminCidrs"
+        try:
+            size = largest_user_data(settings, plan, machine)
+        except BootError as error:
+            found.append(Problem(f"{kind}.{machine.name}", machine.name, str(error), remedy))
+            continue
+        limit = LIMITS[machine.cloud] // 2
+        if size > limit:
+            reason = f"its user data could have {size} bytes, and may have {limit}"
+            found.append(Problem(f"{kind}.{machine.name}", machine.name, reason, remedy))
+    return found
