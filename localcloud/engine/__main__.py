@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from localcloud.engine.values import masked, plain_properties
 def main(arguments: list[str] | None = None) -> int:
     """Runs a command; returns the exit status."""
     options = _parser().parse_args(arguments)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     directory = options.cwd.resolve()
     target = operation.Target(
         directory,
@@ -39,11 +41,16 @@ def main(arguments: list[str] | None = None) -> int:
     except EngineError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("error: interrupted; what was done so far is recorded", file=sys.stderr)
+        return 130
 
 
 def _operate(options: argparse.Namespace, target: operation.Target) -> int:
     preview = options.operation == "preview"
-    display = Display(sys.stderr if options.json else sys.stdout, preview=preview, verbose=options.debug)
+    stream = sys.stderr if options.json else sys.stdout
+    colours = options.color == "always" or (options.color == "auto" and stream.isatty())
+    display = Display(stream, preview=preview, colours=colours, verbose=options.debug)
     result = operation.run(options.operation, target, display)
     if options.json:
         print(json.dumps(as_json(options.operation, result, display.messages), indent=2))
@@ -72,6 +79,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--expect-no-changes", action="store_true", help="exit status 2 when anything changes")
     parser.add_argument("--json", action="store_true", help="the result as JSON on stdout, progress on stderr")
     parser.add_argument("--show-secrets", action="store_true", help="outputs: in plain text")
+    parser.add_argument("--color", choices=("auto", "always", "never"), default="auto")
     parser.add_argument("--debug", action="store_true", help="show debug messages")
     return parser
 

@@ -67,7 +67,7 @@ def load_project(directory: Path) -> Project:
     if not isinstance(name, str):
         raise EngineError(f"{path}: the project has no name; write `name: …`")
     runtime = document.get("runtime")
-    language = runtime.get("name") if isinstance(runtime, dict) else runtime
+    language = cast("dict[str, object]", runtime).get("name") if isinstance(runtime, dict) else runtime
     if language != "python":
         raise EngineError(f"{path}: the runtime is {language!r}; the small engine runs python programs only")
     main = document.get("main") or "."
@@ -195,7 +195,9 @@ def _full_key(key: str, project: str) -> str:
 
 
 def _mapping(path: Path, document: Mapping[str, object], field: str) -> dict[str, object]:
-    value = document.get(field) or {}
+    value = document.get(field)
+    if value is None:
+        return {}
     if not isinstance(value, dict):
         raise EngineError(f"{path}: {field} must be a mapping")
     return {str(key): item for key, item in cast("dict[object, object]", value).items()}

@@ -14,8 +14,8 @@ from localcloud.engine.steps import CHANGING, Result, Step
 from localcloud.engine.values import Secret, Value, masked
 
 _SIGNS = {
-    "create": "+", "update": "~", "replace": "+-", "delete": "-", "discard": "<", "import": "=", "read": ">", "refresh": "~",
-    "same": " ",
+    "create": "+", "update": "~", "replace": "+-", "delete": "-", "discard": "<", "import": "=", "read": ">",
+    "refresh": "~", "same": " ",
 }  # fmt: skip
 _DONE = {
     "create": "created", "update": "updated", "replace": "replaced", "delete": "deleted", "discard": "discarded",
@@ -32,11 +32,12 @@ _WIDTH = 120
 class Display:
     """A `Reporter` that writes lines as things happen."""
 
-    def __init__(self, stream: TextIO, *, preview: bool, verbose: bool = False) -> None:
+    def __init__(self, stream: TextIO, *, preview: bool, colours: bool = False, verbose: bool = False) -> None:
+        """Takes where to write, whether things are only planned, and whether to colour and to show debug messages."""
         self._stream = stream
         self._preview = preview
         self._verbose = verbose
-        self._colours = stream.isatty()
+        self._colours = colours
         self._lock = threading.Lock()
         self.messages: list[tuple[str, str, str]] = []
         """(URN, severity, text) in the order in which they came."""
@@ -90,7 +91,9 @@ class Display:
     def _line(self, step: Step, text: str) -> None:
         with self._lock:
             self._write(
-                self._coloured(_SIGNS[step.operation], f" {_SIGNS[step.operation]:2} {step.type} {step.name} {text}")
+                self._coloured(
+                    _SIGNS[step.operation], f" {_SIGNS[step.operation]:2} {_short_type(step.type)} {step.name} {text}"
+                )
             )
 
     def _coloured(self, kind: str, text: str) -> str:
@@ -102,7 +105,7 @@ class Display:
 
 
 def _title(step: Step) -> str:
-    title = f" {_SIGNS[step.operation]:2} {step.type:45} {step.name:30} {step.operation}"
+    title = f" {_SIGNS[step.operation]:2} {_short_type(step.type):45} {step.name:30} {step.operation}"
     causes = sorted({str(change.path[0]) for change in step.changes if change.replaces})
     if step.operation == "replace" and causes:
         title += f" [because of {', '.join(causes)}]"
@@ -148,17 +151,15 @@ def _brief(value: Value) -> str:
 
 
 def summary(result: Result, *, preview: bool) -> str:
-    """`Resources: + 2 to create, 5 unchanged` and the like."""
-    to_do = {operation: f"to {operation}" for operation in CHANGING}
-    words = to_do if preview else _DONE
-    parts = [
-        f"{_SIGNS[operation]} {result.counts[operation]} {words[operation]}"
-        for operation in CHANGING
-        if result.counts.get(operation)
-    ]
-    if result.counts.get("same"):
-        parts.append(f"{result.counts['same']} unchanged")
-    return f"Resources: {', '.join(parts) or 'none'}"
+    """The counts, as the CLI writes them: `Resources:`, then a line a kind."""
+    lines = ["Resources:"]
+    for operation in CHANGING:
+        if number := result.counts.get(operation):
+            verb = f"to {operation}" if preview else _DONE[operation]
+            lines.append(f"    {_SIGNS[operation]:2}{number} {verb}")
+    if number := result.counts.get("same"):
+        lines.append(f"    {number} unchanged")
+    return "\n".join(lines)
 
 
 def as_json(operation: str, result: Result, messages: Sequence[tuple[str, str, str]]) -> Mapping[str, object]:
@@ -195,4 +196,14 @@ def as_json(operation: str, result: Result, messages: Sequence[tuple[str, str, s
 def _short(urn: str) -> str:
     if not urn.startswith("urn:"):
         return urn
-    return f"{urns.type_of(urn)} {urns.name_of(urn)}"
+    return f"{_short_type(urns.type_of(urn))} {urns.name_of(urn)}"
+
+
+def _short_type(type_: str) -> str:
+    """`tls:index:PrivateKey` for `tls:index/privateKey:PrivateKey`, as the CLI shows types."""
+    fields = type_.split(":")
+    if len(fields) == 3:
+        module, _, file = fields[1].partition("/")
+        if file.lower() == fields[2].lower():
+            return f"{fields[0]}:{module}:{fields[2]}"
+    return type_

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from localcloud.engine.values import Properties
+
 
 class EngineError(Exception):
     """An operation cannot go on; the text is shown as it is, without a traceback."""
@@ -20,7 +25,7 @@ class InitError(ProviderError):
         reasons: why it is not ready, as the provider told them.
     """
 
-    def __init__(self, id: str, outputs: "dict[str, object]", reasons: list[str]) -> None:
+    def __init__(self, id: str, outputs: Properties, reasons: list[str]) -> None:
         super().__init__("; ".join(reasons) or "the resource was made but did not become ready")
         self.id = id
         self.outputs = outputs

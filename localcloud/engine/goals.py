@@ -15,20 +15,25 @@ from localcloud.engine.values import Properties, Value, from_struct, from_wire
 _UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 _KNOWN = frozenset(
-    """type name parent custom object protect dependencies propertyDependencies deleteBeforeReplace
-    deleteBeforeReplaceDefined ignoreChanges acceptSecrets acceptResources additionalSecretOutputs aliasURNs aliases
-    importId customTimeouts supportsPartialValues replaceOnChanges replacement_trigger retainOnDelete deletedWith
-    aliasSpecs sourcePosition stackTrace parentStackTraceHandle supportsResultReporting accepts_byte_string
-    version pluginDownloadURL pluginChecksums""".split()
-)
+    {
+        "type", "name", "parent", "custom", "object", "protect", "dependencies", "propertyDependencies",
+        "deleteBeforeReplace", "deleteBeforeReplaceDefined", "ignoreChanges", "acceptSecrets", "acceptResources",
+        "additionalSecretOutputs", "aliasURNs", "aliases", "importId", "customTimeouts", "supportsPartialValues",
+        "replaceOnChanges", "replacement_trigger", "retainOnDelete", "deletedWith", "aliasSpecs", "sourcePosition",
+        "stackTrace", "parentStackTraceHandle", "supportsResultReporting", "accepts_byte_string", "version",
+        "pluginDownloadURL", "pluginChecksums",
+    }
+)  # fmt: skip
 """Fields that are acted on, and those that change nothing here: where in the program a resource is, what the SDK
 understands, and which plug-in to download (the attached one serves, as with the CLI)."""
 
 _KNOWN_READ = frozenset(
-    """id type name parent properties dependencies acceptSecrets additionalSecretOutputs acceptResources
-    sourcePosition stackTrace parentStackTraceHandle accepts_byte_string version pluginDownloadURL
-    pluginChecksums""".split()
-)
+    {
+        "id", "type", "name", "parent", "properties", "dependencies", "acceptSecrets", "additionalSecretOutputs",
+        "acceptResources", "sourcePosition", "stackTrace", "parentStackTraceHandle", "accepts_byte_string", "version",
+        "pluginDownloadURL", "pluginChecksums",
+    }
+)  # fmt: skip
 
 _OPTION_NAMES = {
     "provider": "provider (explicit providers)",

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from localcloud.engine import deletion, program, urn as urns
+from localcloud.engine import deletion, program
+from localcloud.engine import urn as urns
 from localcloud.engine.changes import between
 from localcloud.engine.config import Config, Project, load_project, load_stack, resolve
 from localcloud.engine.errors import EngineError
@@ -80,27 +81,32 @@ def run(operation: str, target: Target, reporter: Reporter) -> Result:
     """
     opened = _open(target)
     config = resolve(opened.project, target.stack, opened.raw, opened.config_sealer)
+    preview = operation == "preview"
     with opened.store.locked():
         before = opened.store.load()
-        _tell_pending(opened.store, before, reporter, preview=operation == "preview")
-        with Server() as server:
-            environment = {**target.environment, "PULUMI_CONFIG": _as_json(config)}
-            providers = Providers(
-                opened.project.directory,
-                _as_values(config),
-                environment,
-                project=opened.project.name,
-                engine=server.address,
-            )
-            names = Names(opened.project.name, target.stack)
-            session = Session(opened.store, providers, reporter, names, preview=operation == "preview")
-            try:
-                run_ = _Run(operation, target, opened, config, session, server)
-                succeeded, outputs = run_.perform()
-            finally:
-                providers.close()
-                if operation != "preview":
-                    _save(opened.store)
+        _tell_pending(opened.store, before, reporter, preview=preview)
+        server = Server()
+        providers = Providers(
+            opened.project.directory,
+            _as_values(config),
+            {**target.environment, "PULUMI_CONFIG": json.dumps(dict(config.values))},
+            project=opened.project.name,
+            engine=server.address,
+        )
+        names = Names(opened.project.name, target.stack)
+        session = Session(opened.store, providers, reporter, names, preview=preview)
+        try:
+            with server:
+                succeeded, outputs = _Run(
+                    target, opened, operation=operation, config=config, session=session, server=server
+                ).perform()
+        except BaseException:
+            session.failed.set()
+            raise
+        finally:
+            providers.close()
+            if not preview:
+                _save(opened.store)
     shown = outputs if outputs is not None else before.outputs()
     return Result(succeeded, tuple(session.steps), shown, tuple(between(before.outputs(), shown)))
 
@@ -114,7 +120,7 @@ def _save(store: Store) -> None:
 
 class _Run:
     def __init__(
-        self, operation: str, target: Target, opened: _Opened, config: Config, session: Session, server: Server
+        self, target: Target, opened: _Opened, *, operation: str, config: Config, session: Session, server: Server
     ) -> None:
         self._operation = operation
         self._target = target
@@ -153,7 +159,12 @@ class _Run:
         engine = Engine(session)
         self._server.start(monitor, engine)
         status = program.run(
-            opened.project, config, context, self._server.address, self._target.environment, session.reporter
+            opened.project,
+            config,
+            context,
+            self._server.address,
+            environment=self._target.environment,
+            reporter=session.reporter,
         )
         if status != 0 and not session.failed.is_set() and not engine.errors.is_set():
             session.reporter.says("", "error", f"the program ended with exit status {status}")
@@ -202,7 +213,3 @@ def _tell_pending(store: Store, before: Snapshot, reporter: Reporter, *, preview
 
 def _as_values(config: Config) -> dict[str, Value]:
     return {key: secret(value) if key in config.secret_keys else value for key, value in config.values.items()}
-
-
-def _as_json(config: Config) -> str:
-    return json.dumps(dict(config.values))

@@ -21,7 +21,10 @@ _PROBE = "pulumi"
 
 
 class Sealer:
-    """Seals and opens texts with one passphrase and one salt. The key is derived when it is first needed (about 0.3 s)."""
+    """Seals and opens texts with one passphrase and one salt.
+
+    The key is derived when it is first needed (about 0.3 s).
+    """
 
     def __init__(self, passphrase: str, salt: str) -> None:
         """Takes the salt's text (`v1:…`); raises EngineError when it is malformed."""
@@ -48,7 +51,7 @@ class Sealer:
         return Sealer(self._passphrase, salt)
 
     def seal(self, text: str) -> str:
-        """A text sealed; the same text gives the same result within one sealer, so that unchanged state stays as it is."""
+        """A text sealed. One sealer seals the same text to the same result, so unchanged state stays as it is."""
         key = self._unlock()
         with self._lock:
             if text not in self._sealed:

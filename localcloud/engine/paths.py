@@ -110,7 +110,8 @@ def _reset_all(rest: Path, old: Value, new: Value, *, old_secret: bool, new_secr
             return False
     else:
         return False
-    return all([_reset((name, *rest), old, new, old_secret=old_secret, new_secret=new_secret) for name in names])
+    done = [_reset((name, *rest), old, new, old_secret=old_secret, new_secret=new_secret) for name in names]
+    return all(done)
 
 
 def _as_it_is(value: Value) -> Value:

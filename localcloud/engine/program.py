@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 import threading
 from collections.abc import Mapping
+from pathlib import Path
 from typing import IO
 
 from localcloud.engine import language_host
@@ -17,7 +17,13 @@ from localcloud.engine.steps import Reporter
 
 
 def run(
-    project: Project, config: Config, context: Context, address: str, environment: Mapping[str, str], reporter: Reporter
+    project: Project,
+    config: Config,
+    context: Context,
+    address: str,
+    *,
+    environment: Mapping[str, str],
+    reporter: Reporter,
 ) -> int:
     """Runs the program to its end and returns its exit status."""
     about = {
@@ -75,6 +81,5 @@ def passphrase(environment: Mapping[str, str]) -> str | None:
         return environment["PULUMI_CONFIG_PASSPHRASE"]
     path = environment.get("PULUMI_CONFIG_PASSPHRASE_FILE")
     if path:
-        with open(os.path.expanduser(path)) as file:
-            return file.read().rstrip("\r\n")
+        return Path(path).expanduser().read_text().rstrip("\r\n")
     return None

@@ -1,14 +1,15 @@
-"""The provider servers: those that PULUMI_DEBUG_PROVIDERS names, and `python -m pulumi.dynamic`, which is started here."""
+"""The provider servers: those of PULUMI_DEBUG_PROVIDERS, and `python -m pulumi.dynamic`, which is started here."""
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 import sys
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import grpc
 from google.protobuf import empty_pb2
@@ -21,8 +22,6 @@ from localcloud.engine.values import Properties, Secret, Value, from_struct, kee
 DYNAMIC = "pulumi-python"
 VARIABLE = "PULUMI_DEBUG_PROVIDERS"
 CHANNEL_OPTIONS = [("grpc.max_send_message_length", 400 << 20), ("grpc.max_receive_message_length", 400 << 20)]
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -61,7 +60,7 @@ class Provider:
         """
         self.package = package
         channel = grpc.insecure_channel(f"127.0.0.1:{port}", options=CHANNEL_OPTIONS)
-        self._stub = provider_pb2_grpc.ResourceProviderStub(channel)
+        self._stub: Any = provider_pb2_grpc.ResourceProviderStub(channel)
         self._channel = channel
         hands = self._shake_hands(engine)
         checked = dict(config)
@@ -214,10 +213,8 @@ class Provider:
 
     def close(self) -> None:
         """Tells the provider that nothing more comes, and hangs up."""
-        try:
+        with contextlib.suppress(grpc.RpcError):  # it may not know Cancel, or be gone already: nothing is lost
             self._stub.Cancel(empty_pb2.Empty(), timeout=2)
-        except grpc.RpcError:
-            pass  # it may not know Cancel, or be gone already: nothing is lost
         self._channel.close()
 
     def _struct(self, properties: Properties) -> Any:
@@ -226,7 +223,7 @@ class Provider:
     def _marked(self, got: Properties, given: Mapping[str, Value]) -> Properties:
         return got if self._secrets else keep_secrets(got, given)
 
-    def _call(self, method: Callable[[Any], T], request: object) -> T:
+    def _call(self, method: Callable[[Any], Any], request: object) -> Any:
         try:
             return method(request)
         except grpc.RpcError as error:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable
 from dataclasses import replace
 
 from localcloud.engine import urn as urns
@@ -16,7 +15,7 @@ from localcloud.engine.providers import Answer, Provider
 from localcloud.engine.session import Session, StoppedError
 from localcloud.engine.state import Resource
 from localcloud.engine.steps import Step
-from localcloud.engine.values import Properties, identical, same, secret
+from localcloud.engine.values import Properties, identical, secret
 
 COMPONENT_IGNORES = (
     "ignore_changes",
@@ -125,15 +124,15 @@ class Registrar:
         if decision.operation == "replace":
             if wanted.protect and old.protect:
                 raise EngineError(
-                    f"unable to replace resource {wanted.urn!r}\nas it is currently marked for protection. To unprotect "
-                    "the resource, remove the `protect` flag from the resource in the program and run up"
+                    f"unable to replace resource {wanted.urn!r}\nas it is currently marked for protection. "
+                    "To unprotect it, remove the `protect` flag in the program and run up"
                 )
             if goal.import_id:
                 raise EngineError(
                     "an imported resource that still has its `import` option may not be replaced; remove it"
                 )
             wanted = replace(wanted, inputs=self._check(provider, wanted.urn, goal, None))
-            return self._replace(provider, goal, wanted, slot, old, decision)
+            return self._replace(provider, goal, wanted, slot=slot, old=old, decision=decision)
         if decision.operation == "update":
             return self._update(provider, wanted, slot, old, decision)
         wanted = self._marked(replace(wanted, id=old.id, outputs=old.outputs))
@@ -197,7 +196,7 @@ class Registrar:
         return session.run(self._step("update", wanted, decision.changes, decision.because), act)
 
     def _replace(
-        self, provider: Provider, goal: Goal, wanted: Resource, slot: int, old: Resource, decision: Decision
+        self, provider: Provider, goal: Goal, wanted: Resource, *, slot: int, old: Resource, decision: Decision
     ) -> Resource:
         session = self._session
         step = self._step("replace", wanted, decision.changes, decision.because)
@@ -230,12 +229,12 @@ class Registrar:
                 raise EngineError(f"resource '{goal.import_id}' does not exist")
             if answer.inputs is None:
                 raise EngineError(f"the provider of {goal.type} does not support importing resources")
-            return self._taken_over(provider, urn, goal, slot, answer, answer.inputs)
+            return self._taken_over(provider, urn, goal, slot=slot, answer=answer, inputs=answer.inputs)
 
         return session.run(step, act)
 
     def _taken_over(
-        self, provider: Provider, urn: str, goal: Goal, slot: int | None, answer: Answer, inputs: Properties
+        self, provider: Provider, urn: str, goal: Goal, *, slot: int | None, answer: Answer, inputs: Properties
     ) -> Resource:
         session = self._session
         if slot is not None and not session.old[slot].external:

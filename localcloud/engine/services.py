@@ -1,5 +1,7 @@
 """The two gRPC services that a Pulumi program talks to: ResourceMonitor and Engine."""
 
+# ruff: noqa: ARG002 - the protocol hands over a request and a context each time
+
 from __future__ import annotations
 
 import threading
@@ -221,7 +223,8 @@ class Server:
     """A gRPC server on 127.0.0.1 for both services."""
 
     def __init__(self) -> None:
-        self._server = grpc.server(ThreadPoolExecutor(THREADS), options=CHANNEL_OPTIONS)
+        self._pool = ThreadPoolExecutor(THREADS)
+        self._server = grpc.server(self._pool, options=CHANNEL_OPTIONS)
         self.address = f"127.0.0.1:{self._server.add_insecure_port('127.0.0.1:0')}"
 
     def __enter__(self) -> Self:
@@ -237,4 +240,6 @@ class Server:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._server.stop(grace=1).wait()
+        """Ends when the steps under way are done and recorded."""
+        self._server.stop(grace=None)
+        self._pool.shutdown(wait=True)

@@ -1,9 +1,4 @@
-"""The resources of a stack, as one file in Pulumi's own deployment format (version 3) and a journal of the steps since.
-
-`<dir>/<project>/<stack>.json` is written atomically when an operation ends; `<stack>.journal` gets one line a step, synced
-before the operation goes on, so a crash at any moment loses nothing that a provider has answered. Both are mode 0600 and
-carry secrets only sealed.
-"""
+"""The resources of a stack, and their form in a file: Pulumi's own deployment format, version 3, secrets sealed."""
 
 from __future__ import annotations
 
@@ -14,6 +9,7 @@ from typing import Any, cast
 
 from localcloud.engine.errors import EngineError
 from localcloud.engine.passphrase import Sealer
+from localcloud.engine.urn import STACK_TYPE
 from localcloud.engine.values import (
     SECRET_SIGNATURE,
     SIGNATURE,
@@ -81,7 +77,9 @@ class Snapshot:
 
     def outputs(self) -> Properties:
         """What the stack exports."""
-        return next((r.outputs for r in self.resources if r.type == "pulumi:pulumi:Stack" and not r.delete), {})
+        return next(
+            (r.outputs for r in self.resources if r.type == "pulumi:pulumi:Stack" and not r.delete), dict[str, Value]()
+        )
 
 
 _NAMES = {

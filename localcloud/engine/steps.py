@@ -46,7 +46,7 @@ class Reporter(Protocol):
         ...
 
     def says(self, urn: str, severity: str, message: str) -> None:
-        """A message (`debug`, `info`, `warning`, `error`) about a resource, or about the stack when the URN is empty."""
+        """A message (`debug`, `info`, `warning`, `error`) about a resource, or (URN empty) about the stack."""
         ...
 
 

@@ -1,4 +1,8 @@
-"""Where a stack's state is kept: one file, a journal of the steps since it was written, and a lock."""
+"""Where a stack's state is kept: one file, a journal of the steps since it was written, and a lock.
+
+`<stack>.json` is replaced whole when an operation ends; `<stack>.journal` gets one line a step, synced before the
+operation goes on, so a crash at any moment loses nothing that a provider has answered. All are mode 0600.
+"""
 
 from __future__ import annotations
 

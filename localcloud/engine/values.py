@@ -41,7 +41,7 @@ class Unknown(Enum):
 
 UNKNOWN = Unknown.UNKNOWN
 
-Value: TypeAlias = "None | bool | int | float | str | list[Value] | dict[str, Value] | Secret | Unknown"
+Value: TypeAlias = "bool | int | float | str | list[Value] | dict[str, Value] | Secret | Unknown | None"
 Properties: TypeAlias = "dict[str, Value]"
 
 
@@ -114,16 +114,6 @@ def to_wire(value: Value) -> struct_pb2.Value:
 
 def _fill(wire: struct_pb2.Value, value: Value, secrets: bool, resources: bool) -> None:
     match value:
-        case None:
-            wire.null_value = struct_pb2.NULL_VALUE
-        case bool():
-            wire.bool_value = value
-        case int() | float():
-            wire.number_value = value
-        case str():
-            wire.string_value = value
-        case Unknown():
-            wire.string_value = UNKNOWN_TEXT
         case list():
             wire.list_value.SetInParent()
             for item in value:
@@ -135,13 +125,28 @@ def _fill(wire: struct_pb2.Value, value: Value, secrets: bool, resources: bool) 
                 _fill(fields["value"], value.value, secrets, resources)
             else:
                 _fill(wire, value.value, secrets, resources)
+        case dict() if not resources and value.get(SIGNATURE) == RESOURCE_SIGNATURE:
+            _fill(wire, value.get("id") or value.get("urn"), secrets, resources)
         case dict():
-            if not resources and value.get(SIGNATURE) == RESOURCE_SIGNATURE:
-                _fill(wire, value.get("id") or value.get("urn"), secrets, resources)
-                return
             wire.struct_value.SetInParent()
             for key, item in value.items():
                 _fill(wire.struct_value.fields[key], item, secrets, resources)
+        case _:
+            _fill_scalar(wire, value)
+
+
+def _fill_scalar(wire: struct_pb2.Value, value: bool | float | str | Unknown | None) -> None:
+    match value:
+        case None:
+            wire.null_value = struct_pb2.NULL_VALUE
+        case bool():
+            wire.bool_value = value
+        case int() | float():
+            wire.number_value = value
+        case str():
+            wire.string_value = value
+        case Unknown():
+            wire.string_value = UNKNOWN_TEXT
 
 
 def secret(value: Value) -> Value:
