@@ -50,6 +50,8 @@ class Stack:
     """All of it: PATH, PULUMI_DEBUG_PROVIDERS, PULUMI_CONFIG_PASSPHRASE, …"""
     prefix: Sequence[str] = ()
     """Put before each command, such as what enters the desk's namespace."""
+    source: Path | None = None
+    """The stack's configuration where it is not the project's `Pulumi.<name>.yaml`."""
 
     @property
     def config_file(self) -> Path:
@@ -311,8 +313,8 @@ def owner_of(stack: Stack) -> str | None:
 
 
 def copy_config(stack: Stack) -> None:
-    """Copies the project's configuration of the stack into the instance; a salt that only the copy has stays in it."""
-    tracked = stack.project / f"Pulumi.{stack.name}.yaml"
+    """Copies the stack's configuration into the instance; a salt that only the copy has stays in it."""
+    tracked = stack.source or stack.project / f"Pulumi.{stack.name}.yaml"
     text = tracked.read_text() if tracked.exists() else ""
     if not _SALT.search(text) and stack.config_file.exists():
         salt = _SALT.search(stack.config_file.read_text())
