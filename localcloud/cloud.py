@@ -108,14 +108,46 @@ class Cloud:
         return self.directory / "pulumi-home"
 
     @property
+    def choice(self) -> Path:
+        """Which stack the instance is for."""
+        return self.directory / "stack.json"
+
+    @property
+    def outputs(self) -> Path:
+        """What the stack exported last, secrets masked (0600)."""
+        return self.directory / "outputs.json"
+
+    @property
+    def daemon_lock(self) -> Path:
+        """Held by the daemon while it lives."""
+        return self.directory / "daemon.lock"
+
+    @property
+    def daemon_pid(self) -> Path:
+        """The daemon's process number, written when it starts."""
+        return self.directory / "daemon.pid"
+
+    @property
     def daemon_log(self) -> Path:
         """What the daemon had to say."""
         return self.directory / "daemon.log"
 
+    def claim(self) -> None:
+        """Make the directory an instance's. Raises LocalCloudError when it holds somebody else's files."""
+        mark = self.directory / "instance"
+        if mark.exists():
+            return
+        self.directory.mkdir(mode=0o755, parents=True, exist_ok=True)
+        if any(self.directory.iterdir()):
+            raise LocalCloudError(
+                f"{self.directory} holds other files: `down` removes an instance's whole folder, so give an empty one"
+            )
+        mark.write_text(f"{self.tag}\n")
+
     @contextmanager
     def locked(self, name: str) -> Generator[None]:
         """Hold the instance's inter-process lock `name`; it ends with the process, however that ends."""
-        self.directory.mkdir(parents=True, exist_ok=True)
+        self.claim()
         with (self.directory / f"{name}.lock").open("w") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             yield

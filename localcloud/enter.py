@@ -11,11 +11,11 @@ PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 DROPPED = ",".join(
     f"-{name}"
     for name in (
-        "audit_control", "block_suspend", "bpf", "checkpoint_restore", "ipc_lock", "mac_admin", "mac_override", "perfmon",
-        "sys_module", "sys_pacct", "sys_rawio", "sys_time", "syslog", "wake_alarm",
+        "audit_read", "block_suspend", "bpf", "checkpoint_restore", "ipc_lock", "mac_admin", "mac_override",
+        "perfmon", "sys_module", "sys_pacct", "sys_rawio", "sys_time", "syslog", "wake_alarm",
     )
 )  # fmt: skip
-"""The capabilities that nspawn takes from a machine; nsenter would bring the host's along (`date -s` sets its clock)."""
+"""The capabilities that nspawn takes from a machine; with the host's, `date -s` in it would set the host's clock."""
 
 
 def init_of(namespace: str) -> int | None:

@@ -145,8 +145,8 @@ def apt_sources(codename: str, folder: Path = Path("/etc/apt")) -> list[str]:
     ]
     if not own:
         raise LocalCloudError(
-            f"no apt source for {codename} with the component main below {folder}: the machines' image is made from the "
-            f"host's own sources, so add the distribution's entry to {folder}/sources.list"
+            f"no apt source for {codename} with the component main below {folder}: the machines' image is made from "
+            f"the host's own sources, so add the distribution's entry to {folder}/sources.list"
         )
     return own
 

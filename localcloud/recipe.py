@@ -18,13 +18,14 @@ MASKED: Sequence[str] = (
     "apt-daily-upgrade.timer", "apt-daily.timer", "cloud-init-hotplugd.socket", "console-getty.service",
     "cryptsetup.target", "dev-hugepages.mount", "dpkg-db-backup.timer", "e2scrub_all.timer", "e2scrub_reap.service",
     "fstrim.timer", "getty-static.service", "getty.target", "getty@tty1.service", "integritysetup.target",
-    "kmod-static-nodes.service", "proc-sys-fs-binfmt_misc.automount", "remote-fs.target", "sys-fs-fuse-connections.mount",
-    "sys-kernel-config.mount", "sys-kernel-debug.mount", "sys-kernel-tracing.mount", "systemd-ask-password-console.path",
-    "systemd-ask-password-wall.path", "systemd-binfmt.service", "systemd-firstboot.service", "systemd-initctl.socket",
-    "systemd-logind.service", "systemd-modules-load.service", "systemd-pcrphase-sysinit.service",
-    "systemd-pcrphase.service", "systemd-pstore.service", "systemd-random-seed.service", "systemd-remount-fs.service",
-    "systemd-repart.service", "systemd-tmpfiles-clean.timer", "systemd-update-utmp-runlevel.service",
-    "systemd-update-utmp.service", "veritysetup.target",
+    "kmod-static-nodes.service", "proc-sys-fs-binfmt_misc.automount", "remote-fs.target",
+    "sys-fs-fuse-connections.mount", "sys-kernel-config.mount", "sys-kernel-debug.mount",
+    "sys-kernel-tracing.mount", "systemd-ask-password-console.path", "systemd-ask-password-wall.path",
+    "systemd-binfmt.service", "systemd-firstboot.service", "systemd-initctl.socket", "systemd-logind.service",
+    "systemd-modules-load.service", "systemd-pcrphase-sysinit.service", "systemd-pcrphase.service",
+    "systemd-pstore.service", "systemd-random-seed.service", "systemd-remount-fs.service", "systemd-repart.service",
+    "systemd-tmpfiles-clean.timer", "systemd-update-utmp-runlevel.service", "systemd-update-utmp.service",
+    "veritysetup.target",
 )  # fmt: skip
 """Units that serve hardware, consoles or a clock of one's own, which a container has not."""
 
@@ -74,6 +75,8 @@ cloud_final_modules:
 - power-state-change
 """
 
+_JOURNAL = "[Journal]\nStorage=persistent\nSystemMaxUse=32M\nRateLimitIntervalSec=0\n"
+
 FILES: Mapping[str, str] = {
     "etc/apt/apt.conf.d/90localcloud": 'APT::Install-Recommends "false";\nAcquire::Languages "none";\n',
     "etc/apt/sources.list": "deb [trusted=yes] file:/srv/packages ./\n",
@@ -82,6 +85,6 @@ FILES: Mapping[str, str] = {
     "etc/hostname": "localhost\n",
     "etc/machine-id": "",
     "etc/resolv.conf": "",
-    "etc/systemd/journald.conf.d/localcloud.conf": "[Journal]\nStorage=persistent\nSystemMaxUse=32M\nRateLimitIntervalSec=0\n",
+    "etc/systemd/journald.conf.d/localcloud.conf": _JOURNAL,
     "etc/systemd/system.conf.d/localcloud.conf": "[Manager]\nDefaultTimeoutStopSec=10s\n",
 }

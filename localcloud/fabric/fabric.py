@@ -48,8 +48,10 @@ class Fabric:
         self._store = Store(cloud)
 
     def apply(self, specs: Mapping[str, MachineSpec], progress: Callable[[str], None] = lambda _: None) -> None:
-        """Make the machines equal to `specs`: a new id boots (returns when its init runs), one that is gone is destroyed
-        with its disk, one that changed gets its firewall, translation, metadata, cards and power anew.
+        """Make the machines equal to `specs`.
+
+        A new id boots (returns when its init runs), one that is gone is destroyed with its disk, one that changed gets
+        its firewall, translation, metadata, cards and power anew.
 
         Raises LocalCloudError; what it had done by then stays, and the next call goes on from there.
         """
@@ -135,6 +137,7 @@ class Fabric:
         """Routers, cards and rules as the records say; flows that the rules no longer let pass are ended."""
         records = self._store.records()
         numbers = self._store.networks(records)
+        self._store.write_networks(numbers)
         internet.ensure_internet(self.cloud)
         for network, number in numbers.items():
             internet.ensure_private_router(self.cloud, number, plan.outside_addresses(records, network))

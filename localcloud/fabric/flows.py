@@ -56,9 +56,9 @@ def forbidden(flows: Iterator[Flow], ports: Sequence[Port]) -> Iterator[Flow]:
     by_address = {address: port for port in ports for address in port.addresses}
     for flow in flows:
         receiver, sender = by_address.get(flow.receiver), by_address.get(flow.sender)
-        if receiver and not admits(receiver.ingress, flow.protocol, flow.port, flow.sender_seen):
-            yield flow
-        elif sender and not admits(sender.egress, flow.protocol, flow.port, flow.receiver):
+        comes_in = receiver is None or admits(receiver.ingress, flow.protocol, flow.port, flow.sender_seen)
+        goes_out = sender is None or admits(sender.egress, flow.protocol, flow.port, flow.receiver)
+        if not (comes_in and goes_out):
             yield flow
 
 

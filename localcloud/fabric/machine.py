@@ -25,7 +25,9 @@ STOP_SECONDS = 90
 _DEFAULT_USER = """\
 users: [default]
 disable_root: true
-system_info: {default_user: {name: ubuntu, lock_passwd: true, groups: [adm, sudo], sudo: "ALL=(ALL) NOPASSWD:ALL", shell: /bin/bash}}
+system_info:
+  default_user:
+    {name: ubuntu, lock_passwd: true, groups: [adm, sudo], sudo: "ALL=(ALL) NOPASSWD:ALL", shell: /bin/bash}
 """
 _ROOT_USER = "users: []\ndisable_root: false\n"
 """Hetzner gives SSH keys to root, AWS and GCP to the image's user."""

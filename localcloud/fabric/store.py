@@ -96,9 +96,11 @@ class Store:
         kept = {network: number for network, number in numbers.items() if network in used}
         for network in sorted(used - kept.keys()):
             kept[network] = min(set(range(1, len(kept) + 2)) - set(kept.values()))
-        if kept != numbers:
-            write_private(path, json.dumps(kept, indent=1))
         return kept
+
+    def write_networks(self, numbers: Mapping[str, int]) -> None:
+        """Remember the routers' numbers."""
+        write_private(self.cloud.directory / "networks.json", json.dumps(numbers, indent=1))
 
     def cuts(self) -> set[frozenset[str]]:
         """Nodes that are cut off (one name), and pairs that are cut from each other."""

@@ -1,0 +1,108 @@
+"""Commands that look: status, outputs."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Mapping
+from typing import Any, cast
+
+from localcloud import daemon
+from localcloud.cli import mesh
+from localcloud.cli.console import DIM, GREEN, RED, YELLOW, Console
+from localcloud.cli.desk import chosen, engine, environment
+from localcloud.cloud import Cloud, write_private
+from localcloud.fabric import Fabric, MachineState
+
+_COLOURS = {"running": GREEN, "booting": YELLOW, "stopped": DIM, "crashed": RED}
+
+
+def status(cloud: Cloud, options: argparse.Namespace) -> int:
+    """status: always 0 when it can be told."""
+    machines = Fabric(cloud).machines() if cloud.directory.exists() else []
+    outputs = cast("dict[str, Any]", json.loads(cloud.outputs.read_text())) if cloud.outputs.exists() else {}
+    if options.json:
+        print(json.dumps(_document(cloud, machines, outputs), indent=2))
+        return 0
+    console = Console()
+    if not machines:
+        console.say("no machines: `python -m localcloud up` makes those of the stack")
+        return 0
+    console.table(
+        ["MACHINE", "CLOUD", "STATE", "ADDRESSES", "CUT FROM"],
+        [
+            [
+                machine.spec.node,
+                machine.spec.cloud,
+                console.paint(machine.status, _COLOURS[machine.status]),
+                ", ".join(_addresses(machine)),
+                console.paint(", ".join("everything" if other == "*" else other for other in machine.cut_from), RED),
+            ]
+            for machine in machines
+        ],
+    )
+    if nodes := mesh.peers(outputs):
+        console.say()
+        mesh.table(cloud, nodes, console)
+    if not daemon.is_running(cloud):
+        console.say()
+        console.say(console.paint("the daemon does not run: `up`, `preview` and `run` start it", YELLOW))
+    return 0
+
+
+def outputs(cloud: Cloud, options: argparse.Namespace) -> int:
+    """outputs: 0 when the stack has been made."""
+    choice = chosen(cloud)
+    found = engine(cloud, choice, environment(cloud, choice.stack)).outputs()
+    if options.write:
+        options.write.mkdir(parents=True, exist_ok=True)
+        files = {"outputs.json": json.dumps(found, indent=2) + "\n"}
+        files |= {f"{name}.yaml": value for name, value in found.items() if isinstance(value, str) and "\n" in value}
+        for name, text in files.items():
+            write_private(options.write / name, text)
+            print(options.write / name)
+        return 0
+    if options.json:
+        print(json.dumps(found, indent=2))
+        return 0
+    console = Console()
+    for name, value in sorted(found.items()):
+        text = value if isinstance(value, str) else json.dumps(value, indent=2)
+        console.say(f"{console.paint(name, GREEN)}: {text}")
+    return 0
+
+
+def _document(cloud: Cloud, machines: list[MachineState], outputs: Mapping[str, Any]) -> dict[str, object]:
+    nodes = mesh.peers(outputs)
+    known = mesh.sessions(cloud, nodes)
+    by_name = {node.name: node for node in nodes}
+    listed: list[dict[str, object]] = []
+    for machine in machines:
+        node = by_name.get(machine.spec.node)
+        session = known.get(node.public_key) if node else None
+        listed.append(
+            {
+                "node": machine.spec.node,
+                "id": machine.spec.id,
+                "cloud": machine.spec.cloud,
+                "state": machine.status,
+                "addresses": _addresses(machine),
+                "cut_from": list(machine.cut_from),
+                "overlay_address": node.address if node else None,
+                "endpoint": session.endpoint if session else None,
+                "handshake_age": mesh.handshake_age(session) if session else None,
+                "received": session.received if session else None,
+                "sent": session.sent if session else None,
+            }
+        )
+    return {
+        "schema_version": 1,
+        "directory": str(cloud.directory),
+        "daemon": daemon.is_running(cloud),
+        "machines": listed,
+    }
+
+
+def _addresses(machine: MachineState) -> list[str]:
+    found = [address for card in machine.spec.interfaces for address in (card.public, card.address6, card.address)]
+    return list(dict.fromkeys(address for address in found if address))

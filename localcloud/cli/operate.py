@@ -1,0 +1,30 @@
+"""Commands that treat machines as hardware: power and cables."""
+
+from __future__ import annotations
+
+import argparse
+
+from localcloud.cli.console import Console
+from localcloud.cloud import Cloud
+from localcloud.fabric import Fabric
+
+_DONE = {"stop": "stopped", "start": "started", "kill": "without power", "reboot": "rebooted"}
+
+
+def power(cloud: Cloud, options: argparse.Namespace) -> int:
+    """stop, start, kill, reboot."""
+    fabric, console = Fabric(cloud), Console()
+    orders = {"stop": fabric.stop, "start": fabric.start, "kill": fabric.kill, "reboot": fabric.reboot}
+    orders[options.name](options.node)
+    console.say(f"{options.node} is {_DONE[options.name]}")
+    return 0
+
+
+def connect(cloud: Cloud, options: argparse.Namespace) -> int:
+    """cut, heal."""
+    fabric, console = Fabric(cloud), Console()
+    order = fabric.cut if options.name == "cut" else fabric.heal
+    order(options.node, options.other)
+    between = f"{options.node} and {options.other}" if options.other else options.node
+    console.say(f"{between}: {'cut' if options.name == 'cut' else 'healed'}")
+    return 0

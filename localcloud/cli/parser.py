@@ -1,0 +1,141 @@
+"""Which words the commands take, and what `--help` teaches."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from localcloud.cli.console import fail
+from localcloud.cloud import DIRECTORY_VARIABLE, Cloud, LocalCloudError
+
+NOT_RUN = 125
+"""Exit status of `exec`, `shell` and `run` when the command could not even be tried."""
+
+_EPILOG = """\
+A NODE is a machine by the name that the stack declares, such as hetzner-gw, hetzner-1 or aws-1.
+
+  python -m localcloud up                                  make the stack's machines and show that they reach each other
+  python -m localcloud exec aws-1 -- ping -c 3 10.100.1.1  run a command on a machine; its exit status is the command's
+  python -m localcloud shell hetzner-gw                    look around on a machine
+  python -m localcloud run -- pulumi stack output          run anything where the program runs
+  python -m localcloud kill hetzner-gw                     cut a machine's power; `start` boots it again from its disk
+  python -m localcloud down                                leave nothing behind
+"""
+
+
+def main(words: Sequence[str]) -> int:
+    """Carry out a command; returns its exit status."""
+    options = _parser().parse_args(words)
+    cloud = Cloud(options.dir) if options.dir else Cloud.default()
+    try:
+        if os.geteuid() != 0:
+            raise LocalCloudError(
+                "the local cloud needs root (it makes namespaces and boots machines): run it with sudo"
+            )
+        command: Callable[[Cloud, argparse.Namespace], int] = options.command
+        return command(cloud, options)
+    except LocalCloudError as error:
+        fail(str(error))
+        return NOT_RUN if options.name in ("exec", "shell", "run") else 1
+    except KeyboardInterrupt:
+        fail("interrupted; the next `python -m localcloud up` goes on from here")
+        return 130
+    except BrokenPipeError:
+        sys.stderr.close()
+        return 141
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m localcloud",
+        description="The clouds on this machine: real machines in network namespaces, without credentials.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument(
+        "--dir",
+        type=Path,
+        help=f"folder of the instance (default: {DIRECTORY_VARIABLE}, else .localcloud of the project)",
+    )
+    commands = parser.add_subparsers(dest="name", required=True, metavar="COMMAND", title="commands")
+
+    def add(name: str, command: Callable[[Cloud, argparse.Namespace], int], text: str) -> argparse.ArgumentParser:
+        added = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".", allow_abbrev=False)
+        added.set_defaults(command=command)
+        return added
+
+    _add_stack_commands(add)
+    _add_looking_commands(add)
+    _add_running_commands(add)
+    _add_machine_commands(add)
+    return parser
+
+
+_Add = Callable[[str, Callable[[Cloud, argparse.Namespace], int], str], argparse.ArgumentParser]
+
+
+def _add_stack_commands(add: _Add) -> None:
+    from localcloud.cli import stack
+
+    for name, command, text in (
+        ("up", stack.up, "make the local cloud equal to the stack, and show that every node reaches every node"),
+        ("preview", stack.preview, "show what `up` would change"),
+    ):
+        added = add(name, command, text)
+        added.add_argument("--stack", default="dev", help="name of the stack (default: dev)")
+        added.add_argument("--config-file", type=Path, help="its configuration (default: Pulumi.<stack>.yaml)")
+    add("down", stack.down, "remove every machine, namespace, process and file of the local cloud")
+    add("serve", stack.serve, "be the daemon that `up` starts: the providers' servers and the metadata service")
+
+
+def _add_looking_commands(add: _Add) -> None:
+    from localcloud.cli import look
+
+    status = add("status", look.status, "show the machines and what the gateway knows of them")
+    status.add_argument("--json", action="store_true", help="as one JSON document")
+    outputs = add("outputs", look.outputs, "show what the stack exports; secrets are masked")
+    outputs.add_argument("--json", action="store_true", help="as one JSON document")
+    outputs.add_argument(
+        "--write", type=Path, metavar="DIR", help="write outputs.json, and a file for each output that is a YAML text"
+    )
+
+
+def _add_running_commands(add: _Add) -> None:
+    from localcloud.cli import running
+
+    execute = add("exec", running.execute, "run a command on a machine; the exit status is the command's")
+    execute.add_argument("node", metavar="NODE")
+    execute.add_argument("argv", nargs="+", metavar="CMD", help="write -- before it")
+    shell = add("shell", running.shell, "a shell on a machine")
+    shell.add_argument("node", metavar="NODE")
+    run = add(
+        "run", running.run, "run a command at the desk, with providers, backend and passphrase set (no CMD: a shell)"
+    )
+    run.add_argument(
+        "--from", dest="source", choices=("desk", "internet"), default="desk",
+        help="desk (default), or internet: a stranger's address",
+    )  # fmt: skip
+    run.add_argument("argv", nargs="*", metavar="CMD", help="write -- before it")
+
+
+def _add_machine_commands(add: _Add) -> None:
+    from localcloud.cli import operate
+
+    for name, text in (
+        ("stop", "shut a machine down cleanly"),
+        ("start", "boot a machine that is stopped"),
+        ("kill", "cut a machine's power"),
+        ("reboot", "boot a machine again"),
+    ):
+        add(name, operate.power, text).add_argument("node", metavar="NODE")
+    for name, text in (
+        ("cut", "let nothing pass between two machines, or between one and everything"),
+        ("heal", "end a cut between two machines, or every cut of one"),
+    ):
+        added = add(name, operate.connect, text)
+        added.add_argument("node", metavar="NODE")
+        added.add_argument("other", metavar="NODE", nargs="?")

@@ -1,0 +1,49 @@
+"""Commands that run something: on a machine, at the desk, or from a stranger's address."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import sys
+from collections.abc import Mapping, Sequence
+from typing import NoReturn
+
+from localcloud import enter
+from localcloud.cli.desk import chosen, environment
+from localcloud.cloud import NETNS, Cloud, LocalCloudError
+from localcloud.fabric import Fabric
+from localcloud.fabric.metadata_server import enter_namespace
+
+
+def execute(cloud: Cloud, options: argparse.Namespace) -> int:
+    """exec: this process becomes the command, so its exit status is the command's."""
+    _become(enter.command_line(Fabric(cloud).init_of(options.node), options.argv), os.environ)
+
+
+def shell(cloud: Cloud, options: argparse.Namespace) -> int:
+    """shell: with a terminal of the machine's own if there is one here, else bash reads standard input."""
+    command = ["bash", "--login"]
+    if sys.stdin.isatty():
+        command = ["script", "--quiet", "--return", "--command", "bash --login", "/dev/null"]
+    _become(enter.command_line(Fabric(cloud).init_of(options.node), command), os.environ)
+
+
+def run(cloud: Cloud, options: argparse.Namespace) -> int:
+    """run: this process moves to the desk (or to the stranger's place) and becomes the command."""
+    namespace = NETNS / (cloud.desk if options.source == "desk" else cloud.stranger)
+    if not namespace.exists():
+        raise LocalCloudError("the local cloud is not up: `python -m localcloud up` makes it")
+    variables = dict(os.environ)
+    if options.source == "desk":
+        variables = environment(cloud, chosen(cloud).stack)
+    command = list(options.argv) or [os.environ.get("SHELL", "/bin/sh")]
+    if not shutil.which(command[0], path=variables["PATH"]):
+        raise LocalCloudError(f"there is no command {command[0]!r} on PATH")
+    enter_namespace(namespace)
+    _become(command, variables)
+
+
+def _become(command: Sequence[str], variables: Mapping[str, str]) -> NoReturn:
+    sys.stdout.flush()
+    os.execvpe(command[0], list(command), dict(variables))

@@ -1,0 +1,105 @@
+"""Commands that make and unmake the whole: up, preview, down."""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+
+from localcloud import daemon, host, image
+from localcloud.cli import mesh
+from localcloud.cli.console import GREEN, YELLOW, Console
+from localcloud.cli.desk import Choice, engine, environment
+from localcloud.cloud import Cloud, LocalCloudError
+from localcloud.driver import Driver, Outcome
+from localcloud.fabric import Fabric
+from localcloud.fabric.process import wait_until
+
+BOOT_SECONDS = 180
+
+
+def up(cloud: Cloud, options: argparse.Namespace) -> int:
+    """up: 0 when the stack is as declared and every node reaches every node."""
+    console = Console()
+    with cloud.locked("command"):
+        driver = _open(cloud, options, console)
+        outcome = _previewed(driver)
+        if outcome.changes:
+            console.step("making the changes")
+            if not driver.up().succeeded:
+                raise LocalCloudError("the changes were not all made; what was made stays, and `up` goes on from there")
+        else:
+            console.say(console.paint("nothing changes: the local cloud is as the stack declares it", GREEN))
+        outputs = driver.outputs()
+        mesh.write(cloud, outputs)
+        _wait_for_first_boots(Fabric(cloud), console)
+        return 0 if mesh.show(cloud, mesh.peers(outputs), console) else 1
+
+
+def preview(cloud: Cloud, options: argparse.Namespace) -> int:
+    """preview: 0 when the program could be previewed, whether it changes anything or not."""
+    console = Console()
+    with cloud.locked("command"):
+        _previewed(_open(cloud, options, console))
+    return 0
+
+
+def down(cloud: Cloud, options: argparse.Namespace) -> int:
+    """down: 0 when nothing is left."""
+    del options
+    console = Console()
+    with cloud.locked("command"):
+        daemon.stop(cloud)
+        Fabric(cloud).down(console.step)
+        for path in cloud.directory.iterdir():
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+    cloud.directory.rmdir()
+    console.say("the local cloud is gone; the machines' image stays in the cache for the next time")
+    return 0
+
+
+def serve(cloud: Cloud, options: argparse.Namespace) -> int:
+    """serve: until it is told to end."""
+    del options
+    from localcloud import serve as server
+
+    return server.main(cloud)
+
+
+def _open(cloud: Cloud, options: argparse.Namespace, console: Console) -> Driver:
+    """Host, image, namespaces, machines that should run, daemon: everything that the engine needs."""
+    console.step("looking at this host")
+    host.prepare(console.detail)
+    image.ensure(console.detail)
+    console.step("the internet and the machines that are there")
+    fabric = Fabric(cloud)
+    fabric.repair(console.detail)
+    for machine in fabric.machines():
+        if machine.status == "stopped" and machine.spec.running:
+            console.detail(f"starting {machine.spec.node}, which was stopped")
+            fabric.start(machine.spec.node)
+    console.step("the clouds' providers")
+    choice = Choice(options.stack, options.config_file.resolve() if options.config_file else None)
+    driver = engine(cloud, choice, environment(cloud, choice.stack))
+    choice.remember(cloud)
+    console.step(f"previewing stack {choice.stack} with {driver.description}")
+    return driver
+
+
+def _previewed(driver: Driver) -> Outcome:
+    outcome = driver.preview()
+    if not outcome.succeeded:
+        raise LocalCloudError("the preview failed, so nothing was changed; the reason is above")
+    return outcome
+
+
+def _wait_for_first_boots(fabric: Fabric, console: Console) -> None:
+    console.step("waiting for the machines' first boot")
+
+    def all_done() -> bool:
+        waiting = [machine.spec.node for machine in fabric.machines() if machine.status != "running"]
+        if waiting:
+            console.detail(f"waiting for {', '.join(waiting)}")
+        return not waiting
+
+    if not wait_until(all_done, BOOT_SECONDS, interval=0.2):
+        console.say(console.paint("some machines have not finished their first boot; going on without them", YELLOW))

@@ -1,0 +1,57 @@
+"""The instance's daemon: the providers' servers at the desk and the machines' metadata service.
+
+Machines do not depend on it: one that is started again finds them as they are.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+import signal
+import threading
+from types import FrameType
+
+from localcloud.cloud import Cloud, write_private
+from localcloud.fabric import Fabric
+from localcloud.fabric.metadata_server import MetadataServers
+
+log = logging.getLogger("localcloud")
+LOOK_SECONDS = 0.25
+"""How often it looks for routers that came or went."""
+
+
+def main(cloud: Cloud) -> int:
+    """Serve until SIGTERM or SIGINT. Runs in the desk's network namespace; 1 when another daemon serves already."""
+    logging.basicConfig(format="%(asctime)s %(message)s", level=logging.INFO)
+    with cloud.daemon_lock.open("a") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            log.error("another daemon serves %s", cloud.directory)
+            return 1
+        write_private(cloud.daemon_pid, f"{os.getpid()}\n")
+        _serve(cloud)
+    return 0
+
+
+def _serve(cloud: Cloud) -> None:
+    from localcloud.provider import server
+
+    ending = threading.Event()
+
+    def end(number: int, frame: FrameType | None) -> None:
+        del number, frame
+        ending.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, end)
+    metadata = MetadataServers(cloud)
+    metadata.follow()
+    ports = server.serve(cloud, Fabric(cloud))
+    log.info("serving %s", ", ".join(f"{package} on {port}" for package, port in ports.items()))
+    while not ending.wait(LOOK_SECONDS):
+        metadata.follow()
+    cloud.providers.unlink(missing_ok=True)
+    metadata.close()
+    log.info("ended")
