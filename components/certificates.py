@@ -41,7 +41,6 @@ class CertificateAuthority(pulumi.ComponentResource):
             subject={"common_name": common_name},
             is_ca_certificate=True,
             set_subject_key_id=True,
-            set_authority_key_id=True,
             allowed_uses=["cert_signing", "crl_signing"],
             validity_period_hours=TEN_YEARS,
             opts=child,

@@ -164,10 +164,9 @@ def make_plan(settings: Settings) -> Plan:
     wanted = {**settings.gateways, **settings.spokes}
     machines = [_machine(settings, node, wanted[node.name]) for node in nodes]
     private = any(isinstance(s, HetznerSite) and s.has_private_network for s in settings.sites.values())
-    used = {machine.cloud for machine in machines}
     return Plan(
         network=network,
-        mtu=wireguard_mtu(used, private_hetzner=private),
+        mtu=wireguard_mtu({site.cloud for site in network.sites}, private_hetzner=private),
         gateways={m.name: m for m in machines if m.role == "gateway"},
         spokes={m.name: m for m in machines if m.role == "spoke"},
         allowed_ips=_allowed_ips(network, nodes),

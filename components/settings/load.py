@@ -122,8 +122,9 @@ def _decoded(key: str, text: object) -> object:
 
 
 def _mapping(key: str, value: object, found: list[Problem]) -> dict[str, object]:
+    """A mapping in the order of its keys, since what engines hand over is in no order to rely on."""
     if isinstance(value, dict):
-        return cast("dict[str, object]", value)
+        return dict(sorted(cast("dict[str, object]", value).items()))
     reason, remedy = _WANTED["model_type"]
     found.append(Problem(key, SECRET if key == "privateKeys" else shown(value), reason, remedy))
     return {}
