@@ -22,7 +22,6 @@ from localcloud.engine.values import masked, plain_properties
 def main(arguments: list[str] | None = None) -> int:
     """Runs a command; returns the exit status."""
     options = _parser().parse_args(arguments)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     directory = options.cwd.resolve()
     target = operation.Target(
         directory,
@@ -85,4 +84,5 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     sys.exit(main())

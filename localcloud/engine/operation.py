@@ -21,7 +21,7 @@ from localcloud.engine.services import Context, Engine, Monitor, Server
 from localcloud.engine.session import Session, StoppedError
 from localcloud.engine.state import Snapshot
 from localcloud.engine.steps import Reporter, Result, Step
-from localcloud.engine.store import Store
+from localcloud.engine.store import Store, salt_of
 from localcloud.engine.values import Properties, Value, secret
 
 ORGANIZATION = "organization"
@@ -62,7 +62,8 @@ def _open(target: Target) -> _Opened:
     if config_sealer is not None:
         sealer = config_sealer
     elif phrase is not None:
-        sealer = Sealer.new(phrase)
+        salt = salt_of(target.state, project.name, target.stack)
+        sealer = Sealer(phrase, salt) if salt else Sealer.new(phrase)
     else:
         raise EngineError("the state is sealed with a passphrase: set PULUMI_CONFIG_PASSPHRASE")
     store = Store(target.state, project.name, target.stack, sealer)

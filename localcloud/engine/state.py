@@ -77,9 +77,8 @@ class Snapshot:
 
     def outputs(self) -> Properties:
         """What the stack exports."""
-        return next(
-            (r.outputs for r in self.resources if r.type == "pulumi:pulumi:Stack" and not r.delete), dict[str, Value]()
-        )
+        nothing: Properties = {}
+        return next((one.outputs for one in self.resources if one.type == STACK_TYPE and not one.delete), nothing)
 
 
 _NAMES = {

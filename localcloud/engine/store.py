@@ -77,8 +77,8 @@ class Store:
 
     def _opener(self, document: dict[str, Any]) -> Sealer:
         """The sealer of the salt that the file was written with."""
-        salt = document["deployment"].get("secrets_providers", {}).get("state", {}).get("salt", self._sealer.salt)
-        return self._sealer if salt == self._sealer.salt else self._sealer.with_salt(salt)
+        salt = _salt(document)
+        return self._sealer if salt in (None, self._sealer.salt) else self._sealer.with_salt(salt)
 
     def _replay(self) -> None:
         if not self._journal_path.exists():
@@ -179,6 +179,21 @@ class Store:
                 self._journal = None
             self.path.unlink(missing_ok=True)
             self._journal_path.unlink(missing_ok=True)
+
+
+def salt_of(directory: Path, project: str, stack: str) -> str | None:
+    """The salt that a stack's state is sealed with; None when there is no state."""
+    path = directory / project / f"{stack}.json"
+    if path.exists():
+        return _salt(_parse(path, path.read_text()))
+    journal = path.with_suffix(".journal")
+    if journal.exists():
+        return _parse(journal, journal.read_text().partition("\n")[0]).get("salt")
+    return None
+
+
+def _salt(document: dict[str, Any]) -> str | None:
+    return document["deployment"].get("secrets_providers", {}).get("state", {}).get("salt")
 
 
 def _private(path: str, flags: int) -> int:
