@@ -36,6 +36,12 @@ def pairs(ours: Callable[[], float], by_hand: Callable[[], float], count: int) -
     return Paired(tuple(taken[0]), tuple(taken[1]))
 
 
+def shown_ratio(paired: Paired) -> str:
+    """The ratio with its spread, as `1.08 (1.05-1.12)`."""
+    least, greatest = paired.spread
+    return f"{paired.ratio:.2f} ({least:.2f}-{greatest:.2f})"
+
+
 @dataclass(frozen=True)
 class Row:
     """One line of the table, its cells as they are shown."""

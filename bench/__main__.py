@@ -1,0 +1,38 @@
+"""`python -m bench`: takes the measurements and prints them as a table. Exit status 1 when one could not be taken."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from pathlib import Path
+
+from bench import machines, previews, sizes
+from bench.figures import table
+from localcloud import host
+
+
+def say(text: str) -> None:
+    """Progress, apart from the table."""
+    print(f"measuring: {text}", file=sys.stderr, flush=True)
+
+
+def main() -> int:
+    """Everything that this host can measure."""
+    with tempfile.TemporaryDirectory(prefix="bench-") as name:
+        folder = Path(name)
+        found = [*previews.rows(folder, say), *sizes.rows()]
+        why = host.problems()
+        if not why:
+            found += machines.rows(folder, say)
+    print(table(found))
+    print(
+        "\nby hand: the same resources in a flat program; the gateway's wg-quick file with every peer; wg-quick alone."
+    )
+    print("Ratios are medians of pairs measured in turn, with the least and the greatest.")
+    if why:
+        print(f"No machines were measured: {'; '.join(why)}", file=sys.stderr)
+    return 1 if why else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,102 @@
+"""An instance of the local cloud, driven by the commands that a person types, and what is measured on its machines."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import IO
+
+from bench.stacks import ROOT
+
+PATIENCE = 120
+"""Seconds that a measurement waits for what it measures."""
+PING_SECONDS = 0.02
+THROUGHPUT_SECONDS = 4
+_REPLY = re.compile(r"^\[(\d+\.\d+)\] \d+ bytes from ", re.MULTILINE)
+
+
+class Place:
+    """The instance in `directory`."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+
+    def run(self, *words: str) -> str:
+        """Standard output of `python -m localcloud WORDS`; RuntimeError with everything it said when it fails."""
+        done = subprocess.run(
+            self._command(*words), cwd=ROOT, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+        )
+        if done.returncode:
+            raise RuntimeError(
+                f"localcloud {' '.join(words)} ended with {done.returncode}:\n{done.stdout}{done.stderr}"
+            )
+        return done.stdout
+
+    def execute(self, node: str, *command: str) -> str:
+        """Standard output of a command on a machine."""
+        return self.run("exec", node, "--", *command)
+
+    def first_ping(self, watcher: str, node: str, address: str, start: Callable[[], object]) -> float:
+        """Seconds from the start of the init that `start` gives to `node`, to the first ping of `address` that returns.
+
+        `watcher` pings all the while; answers of what had the address before do not count.
+        """
+        with tempfile.TemporaryDirectory() as folder:
+            heard = Path(folder) / "pings"
+            ping = ("ping", "-D", "-n", "-i", str(PING_SECONDS), address)
+            with heard.open("w") as output, self._started(watcher, *ping, output=output) as process:
+                try:
+                    start()
+                    born = self._born(node)
+                    return _first_after(born, heard) - born
+                finally:
+                    process.terminate()
+
+    def throughput(self, giver: str, taker: str, address: str) -> float:
+        """TCP payload from one machine to another, bit/s, after a second in which TCP finds its pace."""
+        with self._started(taker, "iperf3", "--server", "--one-off", "--forceflush") as server:
+            assert server.stdout is not None
+            while "listening" not in server.stdout.readline():
+                if server.poll() is not None:
+                    raise RuntimeError(f"iperf3 on {taker} ended with {server.returncode}")
+            measured = self.execute(
+                giver, "iperf3", "--client", address, "--time", str(THROUGHPUT_SECONDS), "--omit", "1", "--json"
+            )
+            server.communicate()
+        return float(json.loads(measured)["end"]["sum_received"]["bits_per_second"])
+
+    def _born(self, node: str) -> float:
+        """When the init of the machine was started, seconds since the epoch."""
+        field = self.execute(node, "cut", "-d", " ", "-f", "22", "/proc/1/stat")
+        ticks = 100  # a second, as every architecture's proc(5) counts
+        return time.time() - time.clock_gettime(time.CLOCK_BOOTTIME) + int(field) / ticks
+
+    def _started(self, node: str, *command: str, output: int | IO[str] = subprocess.PIPE) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            self._command("exec", node, "--", *command),
+            cwd=ROOT,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
+
+    def _command(self, *words: str) -> Sequence[str]:
+        return [sys.executable, "-m", "localcloud", "--dir", str(self.directory), *words]
+
+
+def _first_after(born: float, heard: Path) -> float:
+    """When the first answer after `born` came, by the time stamps of `ping -D`."""
+    end = time.monotonic() + PATIENCE
+    while time.monotonic() < end:
+        for match in _REPLY.finditer(heard.read_text()):
+            if float(match[1]) > born:
+                return float(match[1])
+        time.sleep(PING_SECONDS)
+    raise RuntimeError(f"no ping returned within {PATIENCE} s")
