@@ -55,7 +55,8 @@ class Console:
     def table(self, titles: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         """Print aligned columns. Cells may be painted."""
         widths = [max(len(_bare(row[column])) for row in (titles, *rows)) for column in range(len(titles))]
-        self.say("  ".join(self.paint(title.ljust(width), BOLD) for title, width in zip(titles, widths, strict=True)))
+        heading = "  ".join(title.ljust(width) for title, width in zip(titles, widths, strict=True))
+        self.say(self.paint(heading.rstrip(), BOLD))
         for row in rows:
             cells = (cell + " " * (width - len(_bare(cell))) for cell, width in zip(row, widths, strict=True))
             self.say("  ".join(cells).rstrip())

@@ -103,3 +103,6 @@ def _wait_for_first_boots(fabric: Fabric, console: Console) -> None:
 
     if not wait_until(all_done, BOOT_SECONDS, interval=0.2):
         console.say(console.paint("some machines have not finished their first boot; going on without them", YELLOW))
+    for node, errors in fabric.first_boot_errors().items():
+        console.say(console.paint(f"{node}: the first boot went wrong: {'; '.join(errors)}", YELLOW))
+        console.say(f"  see `python -m localcloud exec {node} -- cat /var/log/cloud-init-output.log`")

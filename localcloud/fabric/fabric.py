@@ -82,6 +82,11 @@ class Fabric:
             states.append(MachineState(record.spec, record.slot, self._status(record), tuple(cut_from)))
         return states
 
+    def first_boot_errors(self) -> dict[str, list[str]]:
+        """Node -> what went wrong at its first boot, of the nodes where something did."""
+        found = {r.spec.node: Machine(self.cloud, r).first_boot_errors() for r in self._store.records().values()}
+        return {node: errors for node, errors in found.items() if errors}
+
     def start(self, node: str) -> None:
         """Switch the machine on; returns when its init runs."""
         with self.cloud.locked("fabric"):

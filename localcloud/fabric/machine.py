@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
 import signal
 import subprocess
+from functools import partial
 from pathlib import Path
 
 from localcloud.cloud import Cloud, LocalCloudError, write_private
@@ -21,6 +23,7 @@ POWER_OFF, REBOOT = signal.SIGRTMIN + 4, signal.SIGRTMIN + 5
 
 BOOT_SECONDS = 30
 STOP_SECONDS = 90
+GROUP_SECONDS = 5
 
 _DEFAULT_USER = """\
 users: [default]
@@ -64,14 +67,24 @@ class Machine:
         init = self.init
         return init is not None and Path(f"/proc/{init}/root/run/cloud-init/result.json").exists()
 
+    def first_boot_errors(self) -> list[str]:
+        """What went wrong while its first-boot document was carried out, in cloud-init's words."""
+        try:
+            result = json.loads(Path(f"/proc/{self.init}/root/run/cloud-init/result.json").read_text())
+        except FileNotFoundError:
+            return []
+        return [str(error) for error in result["v1"]["errors"]]
+
     def boot(self, image: Image) -> None:
         """Switch it on and return when its init runs; one that runs already is only looked after."""
         self.record.switch(on=True)
-        if self.init is None and not self.supervised:
-            self._mount(image)
-            self._seed()
         if not self.supervised:
-            self._supervise(image)
+            nspawn = _nspawn_of(self.namespace)
+            if nspawn is None:
+                self._end_orphan()
+                self._mount(image)
+                self._seed()
+            self._supervise(image, nspawn)
         if not wait_until(lambda: self.init is not None, BOOT_SECONDS):
             tail = "\n".join(self.console().splitlines()[-6:])
             raise LocalCloudError(
@@ -145,8 +158,14 @@ class Machine:
         if not configuration.exists():
             configuration.write_text(_ROOT_USER if spec.cloud == "hetzner" else _DEFAULT_USER)
 
-    def _supervise(self, image: Image) -> None:
-        left = _nspawn_of(self.namespace)
+    def _end_orphan(self) -> None:
+        """An init whose nspawn was killed lives on; booting beside it would use the disk twice."""
+        if (init := self.init) is not None:
+            os.kill(init, signal.SIGKILL)
+            self._ended()
+
+    def _supervise(self, image: Image, nspawn: int | None) -> None:
+        """Start its supervisor, which first waits for the end of `nspawn` if the machine runs already."""
         with (self.folder / "console").open("ab") as console:
             subprocess.run(
                 [
@@ -159,7 +178,7 @@ class Machine:
                     self.record.spec.hostname,
                     str(image.repository),
                     REPOSITORY_MOUNT,
-                    *([str(left)] if left else []),
+                    *([str(nspawn)] if nspawn else []),
                 ],
                 stdin=subprocess.DEVNULL,
                 stdout=console,
@@ -186,7 +205,19 @@ def remove_groups(namespace: str) -> None:
     for hierarchy in map(Path, CGROUPS):
         group = hierarchy / namespace
         for path in sorted((path for path in group.glob("**/") if path.is_dir()), key=lambda path: -len(path.parts)):
-            path.rmdir()
+            if not wait_until(partial(_remove_group, path), GROUP_SECONDS):
+                raise LocalCloudError(f"the control group {path} cannot be removed: look at its cgroup.procs")
+
+
+def _remove_group(path: Path) -> bool:
+    """Busy for a moment after its last process."""
+    try:
+        path.rmdir()
+    except OSError as error:
+        if error.errno != errno.EBUSY:
+            raise
+        return False
+    return True
 
 
 def _nspawn_of(namespace: str) -> int | None:
