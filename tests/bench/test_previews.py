@@ -34,5 +34,5 @@ def test_programs_that_register_different_resources_are_not_compared(tmp_path: P
         def by_hand(self, count: int) -> tuple[float, Counter[str]]:
             return 1.0, Counter({"component": count})
 
-    with pytest.raises(UnequalError, match="ours has more {'component': 1}"):
+    with pytest.raises(UnequalError, match="ours has more"):
         Unlike(tmp_path, "").check_equal(1)
