@@ -26,9 +26,13 @@ class SettingsError(Exception):
 
 def shown(value: object) -> str:
     """A config value as it would be typed in JSON, cut to one line's length; what may be a private key is hidden."""
-    if isinstance(value, str) and is_wireguard_key(value):
+    if isinstance(value, str) and (is_wireguard_key(value) or "PRIVATE KEY" in value):
         return SECRET
-    text = value if isinstance(value, str) and value else json.dumps(value, default=str, ensure_ascii=False)
+    text = (
+        value
+        if isinstance(value, str) and value.isprintable() and value
+        else json.dumps(value, default=str, ensure_ascii=False)
+    )
     return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 1]}…"
 
 

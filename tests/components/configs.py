@@ -1,0 +1,48 @@
+"""Stack configs for tests, as the engine hands them over: texts by key."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+ROOT = Path(__file__).parents[2]
+KEY = "GE1AFY974hTtgqQ9UOajVqW0pdAzqdj0XKSHNSudHDc="
+"""Any 32 bytes in base64."""
+
+
+def dev() -> dict[str, Any]:
+    """The dev stack's config by key, without the namespace."""
+    document = yaml.safe_load((ROOT / "Pulumi.dev.yaml").read_text())
+    return {key.partition(":")[2]: value for key, value in document["config"].items()}
+
+
+def declared_defaults() -> dict[str, Any]:
+    """What Pulumi.yaml gives to keys that a stack does not set."""
+    return {
+        key: field["default"] for key, field in yaml.safe_load((ROOT / "Pulumi.yaml").read_text())["config"].items()
+    }
+
+
+def as_engine_gives(config: Mapping[str, Any]) -> dict[str, str]:
+    """Every value as text: objects and lists in JSON, flags as true or false."""
+    return {key: value if isinstance(value, str) else json.dumps(value) for key, value in config.items()}
+
+
+def changed(config: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """``config`` with values at ``a/b/c`` set, or taken away where the change is ``...``."""
+    found = copy.deepcopy(dict(config))
+    for path, value in changes.items():
+        *parents, last = path.split("/")
+        place: Any = found
+        for parent in parents:
+            place = place.setdefault(parent, {})
+        if value is ...:
+            del place[last]
+        else:
+            place[last] = value
+    return found
