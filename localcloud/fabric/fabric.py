@@ -15,7 +15,7 @@ from localcloud.cloud import NETNS, Cloud, LocalCloudError, write_private
 from localcloud.enter import CGROUPS, init_of
 from localcloud.fabric import flows, internet, links, plan
 from localcloud.fabric.firewall import Router
-from localcloud.fabric.machine import Machine, processes_of, remove_groups
+from localcloud.fabric.machine import NSPAWN, Machine, processes_of, remove_groups
 from localcloud.fabric.process import run, wait_until
 from localcloud.fabric.store import Record, Store
 from localcloud.spec import INTERNET, MachineSpec
@@ -24,6 +24,10 @@ BOOTS_IN_FLIGHT = 4
 """More first boots at once take longer altogether."""
 BOOT_PATIENCE = 60
 """Seconds after which a first boot that does not end no longer holds up others."""
+
+SUPERVISOR_SECONDS = 1
+END_SECONDS = 30
+"""Until a supervisor whose machine is gone is ended, and until it is an error that something does not end."""
 
 Status = Literal["running", "booting", "stopped", "crashed"]
 
@@ -304,24 +308,23 @@ def _check(specs: Mapping[str, MachineSpec]) -> None:
 
 
 def _end(namespace: str) -> None:
-    deadline = time.monotonic() + 30
+    """Cut the power of the machine and see to it that everything of it ends, supervisor and all."""
+    begun = time.monotonic()
     while processes := processes_of(namespace):
-        init = init_of(namespace)
-        # nspawn itself is never killed: its machine would live on as an orphan.
-        for process in [init] if init else _supervisors(processes):
-            run("kill", "-KILL", str(process), check=False)
-        if time.monotonic() > deadline:
-            raise LocalCloudError(f"processes {processes} of the control group {namespace} do not end")
+        waited = time.monotonic() - begun
+        names = {process: _name_of(process) for process in processes}
+        if init := init_of(namespace):
+            run("kill", "-KILL", str(init), check=False)
+        # nspawn is never killed, its machine would live on as an orphan; it and its supervisor end by themselves.
+        elif NSPAWN not in names.values() and waited > SUPERVISOR_SECONDS:
+            run("kill", "-KILL", *map(str, processes), check=False)
+        if waited > END_SECONDS:
+            raise LocalCloudError(f"processes {names} of the control group {namespace} do not end")
         time.sleep(0.02)
 
 
-def _supervisors(processes: Sequence[int]) -> list[int]:
-    found: list[int] = []
-    for process in processes:
-        try:
-            name = Path(f"/proc/{process}/comm").read_text().strip()
-        except OSError:
-            continue
-        if name != "systemd-nspawn":
-            found.append(process)
-    return found
+def _name_of(process: int) -> str:
+    try:
+        return Path(f"/proc/{process}/comm").read_text().strip()
+    except OSError:
+        return ""

@@ -17,6 +17,8 @@ from localcloud.fabric.process import run, wait_until
 from localcloud.fabric.store import Record
 from localcloud.image import REPOSITORY_MOUNT, Image
 
+NSPAWN = "systemd-nspawn"
+"""As the kernel names the process."""
 SUPERVISE = Path(__file__).with_name("supervise.sh")
 POWER_OFF, REBOOT = signal.SIGRTMIN + 4, signal.SIGRTMIN + 5
 """What systemd as process 1 takes as these orders."""
@@ -223,7 +225,7 @@ def _remove_group(path: Path) -> bool:
 def _nspawn_of(namespace: str) -> int | None:
     for process in processes_of(namespace):
         try:
-            if Path(f"/proc/{process}/comm").read_text().strip() == "systemd-nspawn":
+            if Path(f"/proc/{process}/comm").read_text().strip() == NSPAWN:
                 return process
         except OSError:
             continue
