@@ -1,0 +1,102 @@
+"""The control plane over HTTPS; ``docs/control-plane.md`` is its contract."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from http import HTTPStatus
+from ipaddress import ip_address
+from typing import Any, Protocol
+
+from aiohttp import web
+
+LIMIT = 4 << 20
+"""Bytes of a roster or an archive."""
+_BODIES = 16
+"""Bodies that are read at once: bounds the memory that strangers can take to 64 MiB."""
+_BODY_SECONDS = 20.0
+NUMBER = "X-Hybridnet-Number"
+SIGNATURE = "X-Hybridnet-Signature"
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+class Service(Protocol):
+    """What the API needs from the service behind it."""
+
+    def status(self, *, with_peers: bool) -> dict[str, Any]: ...
+
+    async def offer_roster(self, body: bytes, signature: str | None) -> tuple[int, str]: ...
+
+    async def offer_release(self, headers: Mapping[str, str], body: bytes) -> tuple[int, str]: ...
+
+    def release_archive(self) -> tuple[bytes, dict[str, str]] | None: ...
+
+    def is_overlay(self, address: str) -> bool: ...
+
+
+def _answer(status: int, reason: str) -> web.Response:
+    return web.json_response({"status": status, "reason": reason}, status=status)
+
+
+@web.middleware
+async def _in_json(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Answers of aiohttp itself (404, 405, 413, a malformed request) in the shape of ours."""
+    try:
+        return await handler(request)
+    except web.HTTPException as error:
+        return _answer(error.status, HTTPStatus(error.status).phrase.lower())
+
+
+def _came_by_tunnel(service: Service, request: web.Request) -> bool:
+    """Whether the connection was made to the gateway's overlay address, which only the tunnels lead to."""
+    name = request.transport.get_extra_info("sockname") if request.transport else None
+    if not name:
+        return False
+    address = ip_address(str(name[0]).partition("%")[0])
+    mapped = getattr(address, "ipv4_mapped", None)
+    return service.is_overlay(str(mapped or address))
+
+
+def application(service: Service) -> web.Application:
+    """The API of ``service``."""
+    room = asyncio.Semaphore(_BODIES)
+
+    async def body_of(request: web.Request) -> bytes:
+        if request.content_length is not None and request.content_length > LIMIT:
+            raise web.HTTPRequestEntityTooLarge(LIMIT, request.content_length)
+        if SIGNATURE not in request.headers:
+            raise web.HTTPForbidden
+        async with room:
+            try:
+                return await asyncio.wait_for(request.read(), _BODY_SECONDS)
+            except asyncio.TimeoutError:
+                raise web.HTTPRequestTimeout from None
+
+    async def put_roster(request: web.Request) -> web.Response:
+        return _answer(*await service.offer_roster(await body_of(request), request.headers[SIGNATURE]))
+
+    async def put_release(request: web.Request) -> web.Response:
+        return _answer(*await service.offer_release(request.headers, await body_of(request)))
+
+    async def get_status(request: web.Request) -> web.Response:
+        return web.json_response(service.status(with_peers=_came_by_tunnel(service, request)))
+
+    async def get_release(request: web.Request) -> web.Response:
+        found = service.release_archive()
+        if not _came_by_tunnel(service, request):
+            return _answer(403, "only over the overlay")
+        if found is None:
+            return _answer(404, "this gateway runs from no release")
+        archive, headers = found
+        return web.Response(body=archive, headers=headers, content_type="application/gzip")
+
+    app = web.Application(client_max_size=LIMIT, middlewares=[_in_json])
+    app.add_routes(
+        [
+            web.put("/v1/roster", put_roster),
+            web.put("/v1/release", put_release),
+            web.get("/v1/status", get_status),
+            web.get("/v1/release", get_release),
+        ]
+    )
+    return app

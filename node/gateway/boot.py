@@ -1,0 +1,77 @@
+"""How the gateway's service starts: the peers come back before anything that is slow to import."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+from ipaddress import IPv4Address
+
+from node import config as machine
+from node.files import StateError
+from node.firewall import NftTool
+from node.gateway.network import Network
+from node.ping import Pinger
+from node.pulse import OrphanedError, Pulse
+from node.wireguard import WgTool, WireGuardError
+
+
+def say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def restore(network: Network, pinger: Pinger) -> None:
+    """Bring the peers back and greet them: a greeted peer need not wait for its own next packet."""
+    try:
+        network.reconcile()
+    except (WireGuardError, OSError) as error:
+        say(f"the network cannot be restored yet: {error}")
+        return
+    pinger.send(network.peer_addresses().values())
+
+
+def check() -> None:
+    """What a release asks itself before it takes over: state, plan and every import; changes nothing."""
+    from node.gateway import service
+
+    network = Network(machine.load(), WgTool(), NftTool())
+    network.load()
+    network.rosters.verify()
+    if network.rosters.kept:
+        network.plan(network.rosters.kept.roster)
+    say(f"the state and {service.__name__} are well")
+
+
+def main(pulse: int | None, listener: int | None) -> int:
+    """Run the service; the exit status."""
+    network = Network(machine.load(), WgTool(), NftTool())
+    try:
+        network.load()
+    except StateError as error:
+        say(str(error))
+        return 1
+    pinger = Pinger()
+    restore(network, pinger)
+
+    import asyncio
+
+    from node.gateway.service import serve
+
+    try:
+        network.rosters.verify()
+        asyncio.run(serve(network, pinger, Pulse(pulse), _listening(listener, network.config.control)))
+    except StateError as error:
+        say(str(error))
+        return 1
+    except OrphanedError:
+        say("stage 0 is gone")
+        return 1
+    return 0
+
+
+def _listening(descriptor: int | None, control: tuple[IPv4Address, int]) -> socket.socket:
+    """Stage 0's listening socket, or one of our own on the overlay when the service is run by hand."""
+    if descriptor is None:
+        return socket.create_server((str(control[0]), control[1]), backlog=1024)
+    os.set_inheritable(descriptor, False)
+    return socket.socket(fileno=descriptor)

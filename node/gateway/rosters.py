@@ -1,0 +1,78 @@
+"""The roster a gateway follows: which one is taken, and how it is kept on disk."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+from node import files
+from node.signature import is_signed
+from overlay.roster import Roster, RosterError, content_digest, parse
+from overlay.signing import roster_message
+
+REMEDY = (
+    "The peers stay as they are until the interface goes down. Move the file away, "
+    "`systemctl restart hybridnet`, and push the roster again with `pulumi up --refresh`."
+)
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A roster as it came: what it says, its bytes and their signature (base64), and the digests the status tells."""
+
+    roster: Roster
+    body: bytes
+    signature: str
+    sha256: str
+    content: str
+
+
+def _kept(roster: Roster, body: bytes, signature: str) -> Kept:
+    return Kept(roster, body, signature, hashlib.sha256(body).hexdigest(), content_digest(roster))
+
+
+class Rosters:
+    """The roster in ``path``, for the gateway ``name``; only what ``public_key`` (base64, ED25519) signed."""
+
+    def __init__(self, path: Path, name: str, public_key: str) -> None:
+        self._path = path
+        self._name = name
+        self._public_key = public_key
+        self.kept: Kept | None = None
+
+    def load(self) -> None:
+        """Read the file, if there is one; StateError when it is not what was stored."""
+        document = files.read(self._path, REMEDY)
+        if document is None:
+            return
+        try:
+            body, signature = str(document["body"]).encode("ascii"), str(document["signature"])
+            self.kept = _kept(parse(body), body, signature)
+        except (KeyError, ValueError) as error:
+            raise files.StateError(self._path, f"{type(error).__name__}: {error}", REMEDY) from error
+
+    def verify(self) -> None:
+        """Check the loaded roster's signature; StateError when it is wrong. Apart from loading because it is slow."""
+        if self.kept and not is_signed(roster_message(self.kept.body), self.kept.signature, self._public_key):
+            raise files.StateError(self._path, "the stack did not sign it", REMEDY)
+
+    def offer(self, body: bytes, signature: str | None) -> tuple[int, str]:
+        """Take a roster if it is signed and newer: (HTTP status, reason). It is on disk before this returns 201."""
+        if signature is None or not is_signed(roster_message(body), signature, self._public_key):
+            return 403, "wrong signature"
+        if self.kept and body == self.kept.body:
+            return 200, "same"
+        try:
+            roster = parse(body)
+            if roster.node(self._name).role != "gateway":
+                return 400, f"{self._name} is no gateway in this roster"
+        except RosterError as error:
+            return 400, str(error)
+        except KeyError:
+            return 400, f"this gateway, {self._name}, is not in the roster"
+        if self.kept and roster.number <= self.kept.roster.number:
+            return 409, f"roster {self.kept.roster.number} is here"
+        files.write(self._path, {"body": body.decode("ascii"), "signature": signature})
+        self.kept = _kept(roster, body, signature)
+        return 201, "taken"

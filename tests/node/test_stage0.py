@@ -1,0 +1,340 @@
+"""Stage 0 with real processes: a bad release always leads back to the last good one."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import signal
+import socket
+import ssl
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from typing import ClassVar
+
+import pytest
+
+from node import stage0
+from tests.node.support import Stack, archive, wait_for, write_config
+
+ROOT = Path(__file__).parents[2]
+RUN = "import sys; sys.path.insert(0, sys.argv[1]); from node import stage0; stage0.PATIENCE = 2.0; stage0.main()"
+"""Stage 0 as it is, with less patience than 30 s."""
+
+PRELUDE = """
+import os, sys, time, pathlib
+place = pathlib.Path.cwd()
+with (place.parents[1] / "starts").open("a") as file:
+    file.write(f"{place.name} {os.getpid()}\\n")
+pulse = int(sys.argv[2])
+def beat():
+    os.write(pulse, b"h")
+"""
+GOOD = (
+    PRELUDE
+    + """
+after = place.parent / str(int(place.name) + 1)
+while not after.exists() or (after / "bad").exists() or (after / "good").exists():
+    beat()
+    time.sleep(0.05)
+"""
+)
+"""Lives until a newer release is on disk."""
+CRASHES = PRELUDE + "sys.exit('broken')\n"
+HANGS = PRELUDE + "time.sleep(600)\n"
+STOPS_BEATING = PRELUDE + "beat(); time.sleep(600)\n"
+DIES_AFTER_A_BEAT = PRELUDE + "beat(); sys.exit('broken later')\n"
+
+
+def release(main: str) -> bytes:
+    return archive({"node/__init__.py": "", "node/__main__.py": main})
+
+
+class Machine:
+    """A machine's folders and its stage 0."""
+
+    def __init__(self, folder: Path, stack: Stack, role: str = "gateway", port: int | None = None) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            self.port = port or int(free.getsockname()[1])
+        self.stack = stack
+        self.state, self.config = folder / "state", folder / "config"
+        (self.state / "releases").mkdir(parents=True)
+        write_config(self.config, stack, role, f"127.0.0.1:{self.port}")
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        environment = {
+            **os.environ,
+            "STATE_DIRECTORY": str(self.state),
+            "CONFIGURATION_DIRECTORY": str(self.config),
+        }
+        self.process = subprocess.Popen([sys.executable, "-c", RUN, str(ROOT)], env=environment)
+
+    def end(self, number: signal.Signals = signal.SIGTERM) -> int:
+        assert self.process is not None
+        self.process.send_signal(number)
+        status = self.process.wait(20)
+        self.process = None
+        return status
+
+    def install(self, number: int, main: str) -> tuple[int, str]:
+        """Put a release on disk, as a running one would."""
+        body = release(main)
+        return stage0.store(self.stack.public_key, self.stack.release_headers(number, body), body)
+
+    def starts(self) -> list[int]:
+        """The number of each release that was started, in order."""
+        return [int(line.split()[0]) for line in self._log()]
+
+    def last_pid(self) -> int:
+        return int(self._log()[-1].split()[1])
+
+    def _log(self) -> list[str]:
+        path = self.state / "starts"
+        return path.read_text().splitlines() if path.exists() else []
+
+    def has(self, number: int, mark: str) -> bool:
+        return (self.state / "releases" / str(number) / mark).exists()
+
+    def ask(
+        self, method: str, path: str, body: bytes = b"", headers: dict[str, str] | None = None
+    ) -> tuple[int, bytes]:
+        context = ssl.create_default_context(cadata=self.stack.ca_pem)
+        connection = http.client.HTTPSConnection("127.0.0.1", self.port, context=context, timeout=20)
+        try:
+            connection.request(method, path, body, headers or {})
+            answer = connection.getresponse()
+            return answer.status, answer.read()
+        finally:
+            connection.close()
+
+    def push(self, number: int, main: str) -> int:
+        body = release(main)
+        return self.ask("PUT", "/v1/release", body, self.stack.release_headers(number, body))[0]
+
+    def answers(self) -> bool:
+        try:
+            return self.ask("GET", "/v1/status")[0] == 200
+        except OSError:
+            return False
+
+
+@pytest.fixture
+def machine(tmp_path: Path, stack: Stack, monkeypatch: pytest.MonkeyPatch) -> Iterator[Machine]:
+    made = Machine(tmp_path, stack)
+    monkeypatch.setattr(stage0, "RELEASES", made.state / "releases")
+    yield made
+    if made.process:
+        made.process.terminate()
+        made.process.wait(20)
+
+
+def running(machine: Machine, number: int) -> bool:
+    return machine.starts()[-1:] == [number] and machine.has(number, "good")
+
+
+def test_a_gateway_without_a_release_takes_the_first_one_and_runs_it(machine: Machine) -> None:
+    machine.start()
+    wait_for("stage 0", machine.answers)
+    assert json.loads(machine.ask("GET", "/v1/status")[1]) == {
+        "schema_version": 1,
+        "stage": "stage0",
+        "healthy": False,
+        "release": None,
+        "roster": None,
+    }
+    assert machine.push(1, GOOD) == 201
+    wait_for("release 1", lambda: running(machine, 1))
+    assert machine.starts() == [1]
+
+
+def test_stage_0_refuses_what_is_not_a_signed_archive_and_lives(machine: Machine) -> None:
+    machine.start()
+    wait_for("stage 0", machine.answers)
+    body = release(GOOD)
+    good = machine.stack.release_headers(1, body)
+    junk = b"no archive"
+    cases: list[tuple[int, bytes, dict[str, str]]] = [
+        (403, body, {}),
+        (403, body, {**good, "X-Hybridnet-Number": "2"}),
+        (403, body, {**good, "X-Hybridnet-Number": "one"}),
+        (403, body, {**good, "X-Hybridnet-Signature": "@"}),
+        (403, body, Stack().release_headers(1, body)),
+        (403, body[:-1], good),
+        (413, b"x" * 50_000_000, good),
+        (400, junk, machine.stack.release_headers(1, junk)),
+    ]
+    for status, sent, headers in cases:
+        assert machine.ask("PUT", "/v1/release", sent, headers)[0] == status
+    with socket.create_connection(("127.0.0.1", machine.port)) as raw:
+        raw.sendall(b"no TLS\r\n\r\n")
+    assert machine.answers()
+    assert machine.starts() == []
+    assert machine.push(1, GOOD) == 201
+    wait_for("release 1", lambda: running(machine, 1))
+
+
+def test_a_release_is_taken_once_and_never_an_older_one(machine: Machine) -> None:
+    assert machine.install(5, GOOD) == (201, "taken")
+    assert machine.install(5, GOOD) == (200, "same")
+    assert machine.install(5, HANGS) == (409, "release 5 is here")
+    assert machine.install(4, GOOD) == (409, "release 5 is here")
+    assert machine.install(6, CRASHES) == (201, "taken")
+    assert machine.install(5, GOOD) == (200, "same")
+    assert stage0.numbers() == [6, 5]
+
+
+@pytest.mark.parametrize("bad", [CRASHES, HANGS, "syntax error here"], ids=["crashes", "hangs", "no Python"])
+def test_a_bad_release_leads_back_to_the_last_good_one(machine: Machine, bad: str) -> None:
+    machine.install(1, GOOD)
+    machine.start()
+    wait_for("release 1", lambda: running(machine, 1))
+    machine.install(2, bad)
+    wait_for("the way back", lambda: machine.has(2, "bad") and running(machine, 1))
+    assert not machine.has(2, "good")
+    assert machine.install(2, bad) == (409, "this release failed here")
+    machine.end()
+    machine.start()
+    count = len(machine.starts())
+    wait_for("a further start", lambda: len(machine.starts()) > count)
+    assert machine.starts()[-1] == 1, "a release that failed was tried again"
+
+
+def test_a_good_release_takes_over_and_the_one_before_is_kept(machine: Machine) -> None:
+    machine.install(1, GOOD)
+    machine.start()
+    for number in (2, 3, 4):
+        wait_for(f"release {number - 1}", lambda number=number: running(machine, number - 1))
+        machine.install(number, GOOD)
+    wait_for("release 4", lambda: running(machine, 4))
+    assert machine.starts() == [1, 2, 3, 4]
+    wait_for("the old ones' end", lambda: stage0.numbers() == [4, 3])
+
+
+def test_the_only_release_is_tried_again_and_a_newer_one_gets_in_between(machine: Machine) -> None:
+    machine.install(1, CRASHES)
+    machine.start()
+    wait_for("a second try", lambda: machine.starts() == [1, 1])
+    assert not machine.has(1, "bad")
+    wait_for("stage 0 between the tries", machine.answers)
+    assert machine.push(2, GOOD) == 201
+    wait_for("release 2", lambda: running(machine, 2))
+
+
+def test_a_good_release_that_keeps_dying_gives_way_to_the_one_before(machine: Machine) -> None:
+    machine.install(1, GOOD)
+    machine.start()
+    wait_for("release 1", lambda: running(machine, 1))
+    machine.install(2, DIES_AFTER_A_BEAT)
+    wait_for("the way back", lambda: machine.starts()[-4:] == [2, 2, 2, 1])
+    assert not machine.has(2, "bad"), "it was good once, and may be again after a restart"
+
+
+def test_a_release_that_falls_silent_is_ended_and_started_again(machine: Machine) -> None:
+    machine.install(1, STOPS_BEATING)
+    machine.start()
+    wait_for("release 1", lambda: running(machine, 1))
+    first = machine.last_pid()
+    wait_for("another start", lambda: machine.starts() == [1, 1])
+    with pytest.raises(ProcessLookupError):
+        os.kill(first, 0)
+
+
+def test_a_killed_release_is_started_again(machine: Machine) -> None:
+    machine.install(1, GOOD)
+    machine.start()
+    wait_for("release 1", lambda: running(machine, 1))
+    os.kill(machine.last_pid(), signal.SIGKILL)
+    wait_for("another start", lambda: machine.starts() == [1, 1])
+
+
+def test_a_killed_stage_0_leaves_what_the_next_one_repairs(machine: Machine) -> None:
+    machine.install(1, GOOD)
+    machine.start()
+    wait_for("release 1", lambda: running(machine, 1))
+    orphan = machine.last_pid()
+    machine.end(signal.SIGKILL)
+
+    def gone() -> bool:
+        try:
+            os.kill(orphan, 0)
+        except ProcessLookupError:
+            return True
+        return Path(f"/proc/{orphan}/stat").read_text().split()[2] == "Z"
+
+    wait_for("the orphan's end", gone)
+    half = machine.state / "releases" / "new"
+    (half / "node").mkdir(parents=True)
+    (half / "node" / "__main__.py").write_text("half of a rele")
+    machine.start()
+    wait_for("release 1 again", lambda: machine.starts() == [1, 1])
+    machine.install(2, GOOD)
+    wait_for("release 2", lambda: running(machine, 2))
+    assert not half.exists()
+
+
+def test_sigterm_ends_the_release_and_stage_0(machine: Machine) -> None:
+    machine.install(1, GOOD)
+    machine.start()
+    wait_for("release 1", lambda: running(machine, 1))
+    child = machine.last_pid()
+    assert machine.end() == 0
+    with pytest.raises(ProcessLookupError):
+        os.kill(child, 0)
+
+
+class FakeGateway(BaseHTTPRequestHandler):
+    """Serves ``archive`` with ``headers`` at /v1/release; 404 while there is none."""
+
+    archive: ClassVar[bytes] = b""
+    signed: ClassVar[dict[str, str]] = {}
+    asked: ClassVar[int] = 0
+
+    def do_GET(self) -> None:
+        found = self.path == "/v1/release" and bool(self.archive)
+        self.send_response(200 if found else 404)
+        for name, value in self.signed.items():
+            self.send_header(name, value)
+        self.send_header("Content-Length", str(len(self.archive)))
+        self.end_headers()
+        self.wfile.write(self.archive)
+        FakeGateway.asked += 1
+
+    def log_message(self, format: str, *args: object) -> None:
+        del format, args
+
+
+@pytest.fixture
+def gateway(tmp_path: Path, stack: Stack) -> Iterator[HTTPServer]:
+    write_config(tmp_path / "pem", stack, "gateway", "127.0.0.1:0")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(tmp_path / "pem" / "tls.crt", tmp_path / "pem" / "tls.key")
+    server = HTTPServer(("127.0.0.1", 0), FakeGateway)
+    server.socket = context.wrap_socket(server.socket, server_side=True)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield server
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def test_a_spoke_fetches_its_first_release_and_only_a_signed_one(
+    tmp_path: Path, stack: Stack, gateway: HTTPServer
+) -> None:
+    machine = Machine(tmp_path / "spoke", stack, "spoke", gateway.server_port)
+    body = release(GOOD)
+    FakeGateway.archive, FakeGateway.signed = body, Stack().release_headers(1, body)
+    FakeGateway.asked = 0
+    machine.start()
+    try:
+        wait_for("a second question", lambda: FakeGateway.asked == 2)
+        assert machine.starts() == []
+        FakeGateway.signed = stack.release_headers(1, body)
+        wait_for("release 1", lambda: running(machine, 1))
+    finally:
+        machine.end()
