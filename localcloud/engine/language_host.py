@@ -1,6 +1,6 @@
 """Runs a Pulumi program in this process, told by its environment which engine to talk to.
 
-Started as a script (`python language_host.py PROGRAM`) with the program's directory as the working directory. Exit
+Started as a script (`language_host.py PROGRAM`, through `lifeline.py`) with the program's directory as the working directory. Exit
 status: 0, or 1 when the program failed; what went wrong has then been told to the engine.
 """
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import IO
 
-from localcloud.engine import language_host
+from localcloud.engine import language_host, lifeline
 from localcloud.engine.config import Config, Project
 from localcloud.engine.services import Context
 from localcloud.engine.steps import Reporter
@@ -37,7 +37,7 @@ def run(
         "root_directory": str(project.directory),
     }
     process = subprocess.Popen(
-        [sys.executable, "-u", language_host.__file__, str(project.main)],
+        [sys.executable, "-u", lifeline.__file__, language_host.__file__, str(project.main)],
         cwd=project.main if project.main.is_dir() else project.main.parent,
         env={
             **environment,
@@ -45,7 +45,7 @@ def run(
             "PULUMI_CONFIG": json.dumps(dict(config.values)),
             "PULUMI_CONFIG_SECRET_KEYS": json.dumps(sorted(config.secret_keys)),
         },
-        stdin=subprocess.DEVNULL,
+        stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -65,6 +65,8 @@ def run(
         if process.poll() is None:
             process.terminate()
             process.wait()
+        assert process.stdin is not None
+        process.stdin.close()
         for reader in readers:
             reader.join()
 

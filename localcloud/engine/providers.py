@@ -15,6 +15,7 @@ import grpc
 from google.protobuf import empty_pb2
 from pulumi.runtime.proto import provider_pb2, provider_pb2_grpc, status_pb2
 
+from localcloud.engine import lifeline
 from localcloud.engine import urn as urns
 from localcloud.engine.errors import EngineError, InitError, ProviderError
 from localcloud.engine.values import Properties, Secret, Value, from_struct, keep_secrets, to_struct
@@ -309,10 +310,10 @@ class Providers:
 
     def _start_dynamic(self) -> int:
         self._dynamic = subprocess.Popen(
-            [sys.executable, "-u", "-m", "pulumi.dynamic"],
+            [sys.executable, "-u", lifeline.__file__, "-m", "pulumi.dynamic"],
             cwd=self._directory,
             env=dict(self._environment),
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
         )
         assert self._dynamic.stdout is not None
@@ -328,8 +329,9 @@ class Providers:
         if self._dynamic is not None:
             self._dynamic.terminate()
             self._dynamic.wait()
-            if self._dynamic.stdout is not None:
-                self._dynamic.stdout.close()
+            for pipe in (self._dynamic.stdin, self._dynamic.stdout):
+                if pipe is not None:
+                    pipe.close()
 
 
 def _attached(text: str) -> dict[str, int]:

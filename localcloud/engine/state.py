@@ -209,7 +209,7 @@ def to_document(snapshot: Snapshot, sealer: Sealer) -> dict[str, Any]:
 def from_document(document: Mapping[str, Any], sealer: Sealer) -> Snapshot:
     """A snapshot from its document; raises EngineError for another version."""
     if document.get("version") != 3:
-        raise EngineError(f"the state has version {document.get('version')}, this engine knows 3")
+        raise EngineError(f"the state has version {document.get('version')}, the small engine knows 3")
     deployment = document["deployment"]
     return Snapshot(
         tuple(decode(resource, sealer) for resource in deployment.get("resources", ())),

@@ -59,7 +59,13 @@ class Store:
             yield
 
     def load(self) -> Snapshot:
-        """The state as of the last step that was recorded, a crash included."""
+        """The state as of the last step that was recorded, a crash included; raises EngineError when it is corrupt."""
+        try:
+            return self._load()
+        except (KeyError, TypeError, AttributeError) as error:
+            raise _corrupt(self.path, f"{type(error).__name__}: {error}") from error
+
+    def _load(self) -> Snapshot:
         with self._mutex:
             snapshot = Snapshot()
             self._base = ""
@@ -193,7 +199,10 @@ def salt_of(directory: Path, project: str, stack: str) -> str | None:
 
 
 def _salt(document: dict[str, Any]) -> str | None:
-    return document["deployment"].get("secrets_providers", {}).get("state", {}).get("salt")
+    try:
+        return document["deployment"].get("secrets_providers", {}).get("state", {}).get("salt")
+    except (KeyError, TypeError, AttributeError):
+        return None  # whoever loads the document says what is wrong with it
 
 
 def _private(path: str, flags: int) -> int:
@@ -204,9 +213,11 @@ def _parse(path: Path, text: str) -> dict[str, Any]:
     try:
         return json.loads(text)
     except ValueError as error:
-        raise EngineError(
-            f"{path} is corrupt ({error}): put back a copy, or remove it and everything the stack made (`make down`)"
-        ) from error
+        raise _corrupt(path, str(error)) from error
+
+
+def _corrupt(path: Path, why: str) -> EngineError:
+    return EngineError(f"{path} is corrupt ({why}): put back a copy, or remove it and what the stack made (`make down`)")
 
 
 def _replace(path: Path, text: str) -> None:

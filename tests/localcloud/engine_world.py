@@ -10,7 +10,7 @@ import subprocess
 import sys
 import textwrap
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -55,11 +55,18 @@ class Toy(provider_pb2_grpc.ResourceProviderServicer):
     requests: list[Any] = field(default_factory=list[Any])
     made: int = 0
     lock: threading.Lock = field(default_factory=threading.Lock)
+    traps: dict[str, Callable[[], None]] = field(default_factory=dict[str, Callable[[], None]])
+    """`create a` (asked) or `created a` (done) -> what then happens."""
 
     def _note(self, what: str, request: Any) -> None:
         with self.lock:
             self.calls.append(f"{what} {request.urn.rsplit('::', 1)[-1]}")
             self.requests.append(request)
+        self._spring(f"{what} {request.urn.rsplit('::', 1)[-1]}")
+
+    def _spring(self, moment: str) -> None:
+        if moment in self.traps:
+            self.traps[moment]()
 
     def Handshake(self, request: Any, context: Any) -> Any:
         return provider_pb2.ProviderHandshakeResponse()
@@ -123,6 +130,7 @@ class Toy(provider_pb2_grpc.ResourceProviderServicer):
         with self.lock:
             box = self.boxes[request.id]
             self.boxes[request.id] = {**wanted, "serial": box["serial"], "token": box["token"]}
+        self._spring(f"updated {request.urn.rsplit('::', 1)[-1]}")
         return provider_pb2.UpdateResponse(properties=struct(self.boxes[request.id]))
 
     def Read(self, request: Any, context: Any) -> Any:
@@ -134,10 +142,9 @@ class Toy(provider_pb2_grpc.ResourceProviderServicer):
 
     def Delete(self, request: Any, context: Any) -> Any:
         self._note("delete", request)
-        box = self.boxes[request.id]
-        if box.get("sticky"):
+        if self.boxes.get(request.id, {}).get("sticky"):
             context.abort(grpc.StatusCode.FAILED_PRECONDITION, "it is stuck to the floor")
-        del self.boxes[request.id]
+        self.boxes.pop(request.id, None)
         return empty_pb2.Empty()
 
     def Invoke(self, request: Any, context: Any) -> Any:
