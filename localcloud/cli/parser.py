@@ -109,7 +109,7 @@ def _add_running_commands(add: _Add) -> None:
 
     execute = add("exec", running.execute, "run a command on a machine; the exit status is the command's")
     execute.add_argument("node", metavar="NODE")
-    execute.add_argument("argv", nargs="+", metavar="CMD", help="write -- before it")
+    execute.add_argument("argv", nargs=argparse.REMAINDER, metavar="-- CMD", help="the command with its arguments")
     shell = add("shell", running.shell, "a shell on a machine")
     shell.add_argument("node", metavar="NODE")
     run = add(
@@ -119,7 +119,7 @@ def _add_running_commands(add: _Add) -> None:
         "--from", dest="source", choices=("desk", "internet"), default="desk",
         help="desk (default), or internet: a stranger's address",
     )  # fmt: skip
-    run.add_argument("argv", nargs="*", metavar="CMD", help="write -- before it")
+    run.add_argument("argv", nargs=argparse.REMAINDER, metavar="-- CMD", help="the command with its arguments")
 
 
 def _add_machine_commands(add: _Add) -> None:

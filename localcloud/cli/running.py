@@ -18,7 +18,10 @@ from localcloud.fabric.metadata_server import enter_namespace
 
 def execute(cloud: Cloud, options: argparse.Namespace) -> int:
     """exec: this process becomes the command, so its exit status is the command's."""
-    _become(enter.command_line(Fabric(cloud).init_of(options.node), options.argv), os.environ)
+    command = _without_dashes(options.argv)
+    if not command:
+        raise LocalCloudError(f"exec needs a command: `python -m localcloud exec {options.node} -- uptime`")
+    _become(enter.command_line(Fabric(cloud).init_of(options.node), command), os.environ)
 
 
 def shell(cloud: Cloud, options: argparse.Namespace) -> int:
@@ -37,11 +40,15 @@ def run(cloud: Cloud, options: argparse.Namespace) -> int:
     variables = dict(os.environ)
     if options.source == "desk":
         variables = environment(cloud, chosen(cloud).stack)
-    command = list(options.argv) or [os.environ.get("SHELL", "/bin/sh")]
+    command = _without_dashes(options.argv) or [os.environ.get("SHELL", "/bin/sh")]
     if not shutil.which(command[0], path=variables["PATH"]):
         raise LocalCloudError(f"there is no command {command[0]!r} on PATH")
     enter_namespace(namespace)
     _become(command, variables)
+
+
+def _without_dashes(words: Sequence[str]) -> list[str]:
+    return list(words[1:] if words[:1] == ["--"] else words)
 
 
 def _become(command: Sequence[str], variables: Mapping[str, str]) -> NoReturn:

@@ -13,6 +13,10 @@ from localcloud.spec import Rule
 
 UPLINK = "uplink"
 """A private network's router's device towards the internet."""
+MACHINES = "v*"
+"""Devices with machines behind them."""
+METADATA_ADDRESS = "169.254.169.254"
+"""Where a router tells its machines, and nobody else, their metadata."""
 
 
 @dataclass(frozen=True)
@@ -71,10 +75,14 @@ def render(router: Router) -> str:
         "    ct state established,related accept",
         *([f"    iifname vmap {leaving}"] if leaving else []),
         "  }",
+        "  chain metadata {",
+        "    type filter hook input priority filter; policy accept;",
+        f'    iifname != "{MACHINES}" ip daddr {METADATA_ADDRESS} drop',
+        "  }",
         # After source translation: a firewall sees the address that the far end shows to the world.
         "  chain deliver {",
         "    type filter hook postrouting priority srcnat + 50; policy accept;",
-        "    ct state established,related accept",
+        "    ct state established,related,untracked accept",  # IPv6 neighbours are not tracked
         "    ct state invalid drop",
         *([f"    oifname vmap {entering}"] if entering else []),
         "  }",

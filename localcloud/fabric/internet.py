@@ -11,12 +11,11 @@ from collections.abc import Collection, Mapping
 from typing import Any, cast
 
 from localcloud.cloud import DESK_ADDRESS, NETNS, STRANGER_ADDRESS, Cloud
-from localcloud.fabric.firewall import UPLINK, Router, render
+from localcloud.fabric.firewall import METADATA_ADDRESS, UPLINK, Router, render
 from localcloud.fabric.links import GATEWAY
 from localcloud.fabric.plan import DESK_DEVICE, STRANGER_DEVICE, uplink_device
 from localcloud.fabric.process import run
 
-METADATA_ADDRESS = "169.254.169.254"
 _TRANSIT = "100.64.0.1"
 """The internet's address on its links to private routers; theirs are 100.64.1.<number>."""
 

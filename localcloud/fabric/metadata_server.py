@@ -13,6 +13,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 from localcloud.cloud import NETNS, Cloud, LocalCloudError
 from localcloud.fabric import internet, links
+from localcloud.fabric.firewall import METADATA_ADDRESS
 from localcloud.fabric.metadata import Answer, Request, Tokens, answer
 from localcloud.fabric.store import Store
 from localcloud.spec import MachineSpec
@@ -130,7 +131,7 @@ def _listen(namespace: Path) -> socket.socket:
     def make() -> None:
         try:
             enter_namespace(namespace)
-            made.append(socket.create_server((internet.METADATA_ADDRESS, 80), backlog=128))
+            made.append(socket.create_server((METADATA_ADDRESS, 80), backlog=128))
         except OSError as error:
             made.append(error)
 

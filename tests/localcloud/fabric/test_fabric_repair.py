@@ -1,0 +1,190 @@
+"""Whatever a crash leaves behind, the next `apply` puts right; `down` leaves nothing."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from localcloud import daemon, host
+from localcloud.cloud import NETNS
+from localcloud.enter import CGROUPS, init_of
+from localcloud.fabric import internet
+from localcloud.fabric.machine import processes_of
+from localcloud.fabric.process import run
+from tests.localcloud.fabric.machines import OVERLAY, World
+from tests.localcloud.fabric.worlds import AWS, GCP, HETZNER
+
+pytestmark = pytest.mark.localcloud
+
+
+def namespace_of(world: World, node: str) -> str:
+    return (world.cloud.directory / "nodes" / node).read_text()
+
+
+def named(world: World, node: str, name: str) -> int:
+    """The process of a machine's group that the kernel calls `name`."""
+    found = [p for p in processes_of(namespace_of(world, node)) if Path(f"/proc/{p}/comm").read_text().strip() == name]
+    assert len(found) == 1, (name, found)
+    return found[0]
+
+
+def groups(world: World) -> list[Path]:
+    return [path for base in CGROUPS for path in Path(base).glob(f"{world.cloud.prefix}*")]
+
+
+def test_a_machine_whose_supervisor_died_runs_on_and_is_looked_after_again(world: World) -> None:
+    before = world.fabric.init_of("aws-1")
+    os.kill(named(world, "aws-1", "sh"), signal.SIGKILL)
+    world.wait("the supervisor is gone", lambda: "sh" not in names(world, "aws-1"))
+    world.apply()
+    assert world.fabric.init_of("aws-1") == before, "picked up, not booted again"
+    world.fabric.reboot("aws-1")
+    assert world.fabric.init_of("aws-1") != before
+    world.wait_for_mesh()
+
+
+def test_a_machine_whose_supervisor_died_can_be_stopped(world: World) -> None:
+    os.kill(named(world, "aws-1", "sh"), signal.SIGKILL)
+    world.wait("the supervisor is gone", lambda: "sh" not in names(world, "aws-1"))
+    world.apply()
+    world.fabric.stop("aws-1")
+    world.wait("nothing is left of it", lambda: not processes_of(namespace_of(world, "aws-1")))
+    world.fabric.start("aws-1")
+    world.wait_for_mesh()
+
+
+def test_a_crashed_machine_is_booted_again(world: World) -> None:
+    os.kill(world.fabric.init_of("gcp-1"), signal.SIGKILL)
+    world.wait("it is gone", lambda: status(world, "gcp-1") == "crashed")
+    world.apply()
+    assert status(world, "gcp-1") == "running"
+    world.wait_for_mesh()
+
+
+def test_a_machine_whose_nspawn_was_killed_never_runs_twice(world: World) -> None:
+    orphan = world.fabric.init_of("gcp-1")
+    os.kill(named(world, "gcp-1", "systemd-nspawn"), signal.SIGKILL)
+    world.wait("its supervisor ended", lambda: "sh" not in names(world, "gcp-1"))
+    world.apply()
+    assert world.fabric.init_of("gcp-1") != orphan
+    assert not Path(f"/proc/{orphan}/ns").exists() or orphan not in processes_of(namespace_of(world, "gcp-1"))
+    world.wait_for_mesh()
+
+
+def test_half_made_namespaces_are_made_anew(world: World) -> None:
+    run("ip", "-n", world.cloud.internet, "link", "set", "lo", "alias", "half")
+    run("ip", "-n", world.cloud.network_namespace(1), "link", "set", "lo", "alias", "half")
+    inits = {node: world.fabric.init_of(node) for node in OVERLAY}
+    world.apply()
+    world.wait_for_mesh()
+    assert {node: world.fabric.init_of(node) for node in OVERLAY} == inits, "machines run through it"
+    assert world.banner(world.cloud.desk, "198.18.1.5", 22) == "SSH"
+
+
+def test_missing_desk_and_half_plugged_card_are_made_anew(world: World) -> None:
+    run("ip", "netns", "del", world.cloud.desk)
+    world.apply()
+    assert world.banner(world.cloud.desk, "198.18.1.5", 22) == "SSH"
+    device = next(name for name in internet.aliases(world.cloud.internet) if name.startswith("v"))
+    run("ip", "-n", world.cloud.internet, "link", "set", device, "alias", "half")
+    world.apply()
+    world.wait_for_mesh()
+
+
+def test_what_belongs_to_no_machine_is_swept_away(world: World) -> None:
+    folder = world.cloud.machines / "half-made"
+    (folder / "upper").mkdir(parents=True)
+    stray = world.cloud.machine_namespace(77)
+    run("ip", "netns", "add", stray)
+    for base in CGROUPS:
+        if (Path(base) / "cgroup.procs").exists():
+            (Path(base) / stray / "payload").mkdir(parents=True)
+    run("ip", "-n", world.cloud.internet, "link", "add", "v77-eth0", "type", "dummy")
+    run("ip", "netns", "add", world.cloud.network_namespace(77))
+    world.apply()
+    assert not folder.exists()
+    assert not (NETNS / stray).exists()
+    assert not (NETNS / world.cloud.network_namespace(77)).exists()
+    assert not [path for path in groups(world) if path.name == stray]
+    assert "v77-eth0" not in internet.aliases(world.cloud.internet)
+
+
+def test_a_destroyed_machine_leaves_nothing_and_its_name_can_be_used_again(world: World) -> None:
+    extra = replace(
+        HETZNER,
+        id="303",
+        node="extra",
+        interfaces=(replace(HETZNER.interfaces[0], address="198.18.1.9", public="198.18.1.9", address6=None),),
+    )
+    world.apply(extra)
+    namespace, folder = namespace_of(world, "extra"), world.cloud.machine("303")
+    world.on("extra", "touch", "/root/old")
+    world.apply()
+    assert not folder.exists()
+    assert not (NETNS / namespace).exists()
+    assert not [path for path in groups(world) if path.name == namespace]
+    assert not processes_of(namespace)
+    assert world.command("exec", "extra", "--", "true").status == 125
+    world.apply(replace(extra, id="304"))
+    assert world.on("extra", "test", "-e", "/root/old").status == 1
+
+
+@pytest.fixture
+def no_daemon(world: World) -> Iterator[World]:
+    yield world
+    daemon.stop(world.cloud)
+
+
+def test_machines_do_not_depend_on_the_daemon_and_a_new_one_picks_them_up(no_daemon: World) -> None:
+    world = no_daemon
+    desk = NETNS / world.cloud.desk
+    ask = ("curl", "-s", "-m", "2", "http://169.254.169.254/hetzner/v1/metadata/hostname")
+    daemon.ensure(world.cloud, desk)
+    world.wait("metadata", lambda: world.on("hetzner-gw", *ask).stdout == "gw")
+    os.kill(int(world.cloud.daemon_pid.read_text()), signal.SIGKILL)
+    world.wait("the daemon is gone", lambda: not daemon.is_running(world.cloud))
+    assert world.pings("aws-1", OVERLAY["gcp-1"])
+    assert world.on("hetzner-gw", *ask).status != 0
+    ports = daemon.ensure(world.cloud, desk)
+    assert set(ports) == {"hcloud", "aws", "gcp", "tls"}
+    world.wait("metadata", lambda: world.on("hetzner-gw", *ask).stdout == "gw")
+    assert daemon.ensure(world.cloud, desk) == ports, "one that runs stays"
+
+
+def test_down_leaves_nothing_behind_even_when_records_are_damaged(tmp_path: Path) -> None:
+    before = host.INOTIFY.read_text(), host.INOTIFY_BEFORE.exists()
+    world = World(tmp_path / "cloud")
+    one = {HETZNER.id: replace(HETZNER, user_data="#cloud-config\n{}\n")}
+    try:
+        world.fabric.apply(one)
+        world.fabric.apply({**one, AWS.id: AWS, GCP.id: GCP})
+        namespaces = [namespace_of(world, node) for node in OVERLAY]
+        (world.cloud.machine(AWS.id) / "spec.json").write_text("{")
+    finally:
+        done = world.command("down")
+    assert done.status == 0, done.stderr
+    assert not internet.namespaces(world.cloud.prefix)
+    assert not groups(world)
+    assert all(init_of(namespace) is None for namespace in namespaces)
+    assert str(tmp_path) not in Path("/proc/mounts").read_text()
+    assert not world.cloud.directory.exists()
+    assert (host.INOTIFY.read_text(), host.INOTIFY_BEFORE.exists()) == before
+
+
+def status(world: World, node: str) -> str:
+    return {machine.spec.node: machine.status for machine in world.fabric.machines()}[node]
+
+
+def names(world: World, node: str) -> list[str]:
+    found: list[str] = []
+    for process in processes_of(namespace_of(world, node)):
+        try:
+            found.append(Path(f"/proc/{process}/comm").read_text().strip())
+        except OSError:
+            continue
+    return found
