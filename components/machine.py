@@ -54,4 +54,6 @@ def cidrs(sources: Sequence[Source], *, ipv4_only: bool = False) -> list[str]:
 
 def in_a_name(source: Source) -> str:
     """A network as part of a resource's name."""
+    if source.prefixlen == 0:
+        return f"ipv{source.version}"
     return str(source).replace("/", "-").replace(":", "-")

@@ -45,6 +45,8 @@ _WANTED = {
     "tuple_type": ("a list is needed", "write it as a YAML list, or in JSON as [..]"),
     "model_type": ("a mapping is needed", "write it as key: value pairs"),
     "too_short": ("it is empty", "name at least one"),
+    "greater_than_equal": ("it is too small", "use 1 or more"),
+    "less_than_equal": ("it is too large", "count up from the one before"),
     "missing": ("it is required", "add it"),
 }
 """Reason and remedy by pydantic's error type."""
