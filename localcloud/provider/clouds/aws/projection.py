@@ -1,0 +1,90 @@
+"""Amazon's instances as machines."""
+
+from __future__ import annotations
+
+import ipaddress
+
+from localcloud.provider.clouds.aws import groups, instances, vpc
+from localcloud.provider.clouds.aws.common import GROUP, INSTANCE, SUBNET, VPC
+from localcloud.provider.inputs import Inputs
+from localcloud.provider.world import Record, World
+from localcloud.spec import Interface, MachineSpec, Rule
+
+_MTU = 9001
+"""https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/network_mtu.html (jumbo frames inside a VPC)"""
+
+
+def machines(world: World) -> dict[str, MachineSpec]:
+    """Every instance, by its id."""
+    return {instance.id: _machine(instance, world) for instance in world.all(INSTANCE)}
+
+
+def _machine(instance: Record, world: World) -> MachineSpec:
+    inputs, facts = instance.inputs, instance.facts
+    subnet = world.get(SUBNET, inputs.text("subnetId"))
+    assert subnet is not None
+    network = ipaddress.IPv4Network(subnet.inputs.text("cidrBlock") or "")
+    private = facts.text("privateIp") or ""
+    public = instances.public_address(instance, world) if vpc.reaches_internet(subnet, world) else None
+    key = instances.find_key(world, inputs.text("keyName") or "", facts.text("region"))
+    options = inputs.object("metadataOptions") or Inputs({})
+    tags = inputs.mapping("tags")
+    ingress, egress = _rules(instance, subnet, world)
+    return MachineSpec(
+        id=instance.id,
+        node=tags.get("node") or tags.get("Name") or instance.id,
+        cloud="aws",
+        hostname=f"ip-{private.replace('.', '-')}",
+        user_data=instances.user_data(inputs),
+        ssh_keys=((key.inputs.text("publicKey") or "").strip(),) if key else (),
+        interfaces=(
+            Interface("eth0", subnet.inputs.text("vpcId") or "", private, network.prefixlen, _MTU, public=public),
+        ),
+        ingress=ingress,
+        egress=egress,
+        forwarding=not inputs.flag("sourceDestCheck", True),
+        metadata={
+            "instance_type": inputs.text("instanceType"),
+            "image": inputs.text("ami"),
+            "region": facts.text("region"),
+            "zone": facts.text("zone"),
+            "labels": tags,
+            "imds": {
+                "enabled": options.text("httpEndpoint") != "disabled",
+                "tokens_required": options.text("httpTokens") == "required",
+                "hop_limit": options.number("httpPutResponseHopLimit") or 1,
+                "instance_tags": options.text("instanceMetadataTags") == "enabled",
+            },
+        },
+        running=not facts.flag("stopped"),
+    )
+
+
+def _rules(instance: Record, subnet: Record, world: World) -> tuple[tuple[Rule, ...], tuple[Rule, ...]]:
+    """What may come in and go out; the VPC's own group lets its members talk, and everything out."""
+    found = [world.get(GROUP, id_) for id_ in instance.inputs.texts("vpcSecurityGroupIds")]
+    ingress = [_rule(p, world) for group in found if group for p in groups.permissions(group, world, "ingress")]
+    egress = [_rule(p, world) for group in found if group for p in groups.permissions(group, world, "egress")]
+    if not found or any(group is None for group in found):
+        home = world.get(VPC, subnet.inputs.text("vpcId"))
+        members = [
+            str(ipaddress.ip_network(other.facts.text("privateIp") or ""))
+            for other in world.all(INSTANCE)
+            if home is not None and _in_default_group(other, home, world)
+        ]
+        ingress.append(Rule("any", None, tuple(members)))
+        egress.append(Rule("any", None, ("0.0.0.0/0", "::/0")))
+    return tuple(ingress), tuple(egress)
+
+
+def _in_default_group(instance: Record, home: Record, world: World) -> bool:
+    subnet = world.get(SUBNET, instance.inputs.text("subnetId"))
+    named = instance.inputs.texts("vpcSecurityGroupIds")
+    inside = subnet is not None and subnet.inputs.text("vpcId") == home.id
+    return inside and (not named or home.facts.text("group") in named)
+
+
+def _rule(permission: groups.Permission, world: World) -> Rule:
+    assert permission.protocol in ("tcp", "udp", "icmp", "any")
+    members = [address for group in permission.groups for address in groups.addresses(group, world)]
+    return Rule(permission.protocol, permission.ports, (*permission.ranges, *members))
