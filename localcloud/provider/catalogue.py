@@ -19,7 +19,7 @@ from functools import cache
 from typing import Any, Literal, Union, cast
 
 import pulumi
-from pulumi import _types as sdk_types
+from pulumi import _types as sdk_types  # pyright: ignore[reportPrivateUsage] - the SDK has no public reflection
 
 _imports = threading.Lock()
 

@@ -122,6 +122,7 @@ class Kind(ABC):
 
     def check(self, check: Check) -> None:
         """Refuse what the cloud refuses, as far as it is known."""
+        _ = check
 
     def replaces(self, path: str, old: Inputs, new: Inputs) -> bool:
         """Whether a change at `path` (as `rules[0].port`) replaces the resource."""

@@ -35,7 +35,8 @@ def check_free(check: Check, path: str, network: Network) -> None:
         if network.overlaps(other):
             check.refuse(
                 path,
-                f"the local cloud cannot hold {network}: it overlaps {other} of {owner}. Real clouds keep such networks "
+                f"the local cloud cannot hold {network}: it overlaps {other} of {owner}. Real clouds "
+                "keep such networks "
                 "apart; here all of them share one address space, so give each its own range",
             )
             return

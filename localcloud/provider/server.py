@@ -17,7 +17,7 @@ from localcloud.provider.servicer import Provider
 
 PACKAGES = ("hcloud", "aws", "gcp", "tls")
 _THREADS = 32
-"""Requests under way at once for a package; the engine asks for up to 16 resources in parallel unless told otherwise."""
+"""Requests under way at once for a package; the engine asks for 16 resources in parallel unless told otherwise."""
 _running: list[Providers] = []
 
 

@@ -76,10 +76,8 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
 
     def Configure(self, request: provider_pb2.ConfigureRequest, context: Context) -> provider_pb2.ConfigureResponse:
         config = {name.rpartition(":")[2]: value for name, value in request.variables.items()}
-        for name, value in bare_properties(decode(request.args)).items():
-            if isinstance(value, str):
-                config[name] = value
-        self._config = config
+        arguments = bare_properties(decode(request.args))
+        self._config = config | {name: value for name, value in arguments.items() if isinstance(value, str)}
         self._secrets = request.acceptSecrets
         return provider_pb2.ConfigureResponse(acceptSecrets=True, supportsPreview=True)
 
@@ -95,7 +93,12 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
             self._name(kind, inputs, old, request)
         failures = checker.failures
         if not failures:
-            check = Check(Inputs(bare_properties(inputs)), self._ledger.world, self._config, old and Inputs(old))
+            check = Check(
+                Inputs(bare_properties(inputs)),
+                self._ledger.world,
+                self._config,
+                Inputs(old) if old is not None else None,
+            )
             kind.check(check)
             failures = check.failures
         return provider_pb2.CheckResponse(inputs=self._encode(inputs), failures=_wire(failures))

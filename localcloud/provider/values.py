@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TypeAlias
 
-from google.protobuf.struct_pb2 import ListValue, Struct
+from google.protobuf.struct_pb2 import ListValue, NullValue, Struct
 from google.protobuf.struct_pb2 import Value as WireValue
 
 _SIGNATURE = "4dabf18193072939515e22adb298388d"
@@ -35,7 +35,7 @@ class Secret:
     value: Value
 
 
-Value: TypeAlias = "None | bool | int | float | str | list[Value] | dict[str, Value] | _Unknown | Secret"
+Value: TypeAlias = "bool | int | float | str | list[Value] | dict[str, Value] | _Unknown | Secret | None"
 
 
 def decode(struct: Struct) -> dict[str, Value]:
@@ -87,7 +87,7 @@ def _decode_struct(struct: Struct) -> Value:
 def _encode(value: Value, wire: WireValue, secrets: bool) -> None:
     match value:
         case None:
-            wire.null_value = 0
+            wire.null_value = NullValue.NULL_VALUE
         case bool():
             wire.bool_value = value
         case int() | float():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import ipaddress
 from collections.abc import Mapping
+from typing import ClassVar
 
 from localcloud.provider.inputs import Inputs
 from localcloud.provider.kind import Check, CloudError, Kind, Lookup
@@ -32,7 +33,7 @@ class PrivateKey(_Stateless):
 
     token = "tls:index/privateKey:PrivateKey"
     replace = frozenset({"algorithm", "ecdsaCurve", "rsaBits"})
-    defaults = {"ecdsaCurve": "P224", "rsaBits": 2048}
+    defaults: ClassVar[Mapping[str, Value]] = {"ecdsaCurve": "P224", "rsaBits": 2048}
     secrets = frozenset({"privateKeyPem", "privateKeyPemPkcs8", "privateKeyOpenssh"})
 
     def check(self, check: Check) -> None:
@@ -52,7 +53,7 @@ class PrivateKey(_Stateless):
 class _Certificate(_Stateless):
     """`earlyRenewalHours` alone changes in place: terraform-provider-tls, internal/provider/resource_*_cert.go."""
 
-    defaults = {
+    defaults: ClassVar[Mapping[str, Value]] = {
         "earlyRenewalHours": 0,
         "isCaCertificate": False,
         "maxPathLength": -1,
@@ -81,7 +82,7 @@ class SelfSignedCert(_Certificate):
     """A certificate signed with its own key, such as an authority's."""
 
     token = "tls:index/selfSignedCert:SelfSignedCert"
-    defaults = {**_Certificate.defaults, "setAuthorityKeyId": False}
+    defaults: ClassVar[Mapping[str, Value]] = {**_Certificate.defaults, "setAuthorityKeyId": False}
     secrets = frozenset({"privateKeyPem"})
 
     def create(self, inputs: Inputs, world: World, config: Mapping[str, str]) -> Record:

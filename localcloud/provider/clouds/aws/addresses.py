@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import ClassVar
 
 from localcloud.provider.clouds.aws.common import EIP, EIP_ASSOCIATION, INSTANCE, AwsKind, exists, need
 from localcloud.provider.clouds.aws.instances import draw
@@ -27,7 +28,12 @@ class Eip(AwsKind):
         "networkInterface",
         "publicIpv4Pool",
     )
-    defaults = {"domain": "vpc", "publicIpv4Pool": "amazon", "customerOwnedIp": "", "carrierIp": ""}
+    defaults: ClassVar[Mapping[str, Value]] = {
+        "domain": "vpc",
+        "publicIpv4Pool": "amazon",
+        "customerOwnedIp": "",
+        "carrierIp": "",
+    }
 
     def check(self, check: Check) -> None:
         super().check(check)
@@ -89,7 +95,8 @@ class EipAssociation(AwsKind):
         if check.old is None and eip is not None and check.world.get(INSTANCE, eip.facts.text("instance")):
             check.refuse(
                 "allocationId",
-                f"Resource.AlreadyAssociated: resource {eip.id} is already associated with {eip.facts.text('instance')}",
+                f"Resource.AlreadyAssociated: resource {eip.id} is already associated with "
+                f"{eip.facts.text('instance')}",
             )
 
     def create(self, inputs: Inputs, world: World, config: Mapping[str, str]) -> Record:

@@ -55,7 +55,11 @@ class SecurityGroup(AwsKind):
     arn = "security-group"
     naming = Naming(unless="namePrefix")
     replace = frozenset({"name", "namePrefix", "description", "vpcId"})
-    defaults = {"description": "Managed by Pulumi", "revokeRulesOnDelete": False, "namePrefix": ""}
+    defaults: ClassVar[Mapping[str, Value]] = {
+        "description": "Managed by Pulumi",
+        "revokeRulesOnDelete": False,
+        "namePrefix": "",
+    }
 
     def check(self, check: Check) -> None:
         super().check(check)
@@ -65,7 +69,8 @@ class SecurityGroup(AwsKind):
             if text is not None and not re.fullmatch(GROUP_TEXT, text):
                 check.refuse(
                     name,
-                    f"InvalidParameterValue: Invalid security group {name}. Valid {name}s are strings of up to 255 characters from a-z, A-Z, 0-9, spaces, and ._-:/()#,@[]+=&;{{}}!$*",
+                    f"InvalidParameterValue: Invalid security group {name}. Valid {name}s are strings of "
+                    f"up to 255 characters from a-z, A-Z, 0-9, spaces, and ._-:/()#,@[]+=&;{{}}!$*",
                 )
         if (inputs.text("name") or "").startswith("sg-"):
             check.refuse("name", "invalid value for name (cannot begin with sg-)")
@@ -73,7 +78,8 @@ class SecurityGroup(AwsKind):
         if not inputs.given("vpcId"):
             check.refuse(
                 "vpcId",
-                "VPCIdNotSpecified: No default VPC for this user. GroupName is only supported for EC2-Classic and default VPC.",
+                "VPCIdNotSpecified: No default VPC for this user. GroupName is only supported for "
+                "EC2-Classic and default VPC.",
             )
         name = inputs.text("name")
         if vpc is not None and name is not None and not (check.same("name") and check.same("vpcId")):
@@ -94,7 +100,8 @@ class SecurityGroup(AwsKind):
             if weight > RULES_PER_GROUP:
                 check.refuse(
                     direction,
-                    f"RulesPerSecurityGroupLimitExceeded: The maximum number of rules per security group has been reached: {weight}, the limit is {RULES_PER_GROUP}",
+                    "RulesPerSecurityGroupLimitExceeded: The maximum number of rules per security group "
+                    f"has been reached: {weight}, the limit is {RULES_PER_GROUP}",
                 )
 
     def create(self, inputs: Inputs, world: World, config: Mapping[str, str]) -> Record:
@@ -136,7 +143,8 @@ class _Rule(AwsKind):
         if len([name for name in _SOURCES if inputs.given(name)]) != 1:
             check.refuse(
                 "",
-                "Exactly one of these attributes must be configured: [cidr_ipv4,cidr_ipv6,prefix_list_id,referenced_security_group_id]",
+                "Exactly one of these attributes must be configured: "
+                "[cidr_ipv4,cidr_ipv6,prefix_list_id,referenced_security_group_id]",
             )
         for name, version in (("cidrIpv4", 4), ("cidrIpv6", 6)):
             network = check.network(name)
@@ -158,7 +166,9 @@ class _Rule(AwsKind):
             peer = next(iter((*mine.ranges, *mine.groups)), "")
             check.refuse(
                 "",
-                f'InvalidPermission.Duplicate: the specified rule "peer: {peer}, {mine.protocol.upper()}, from port: {inputs.number("fromPort")}, to port: {inputs.number("toPort")}, ALLOW" already exists',
+                f'InvalidPermission.Duplicate: the specified rule "peer: {peer}, '
+                f"{mine.protocol.upper()}, from port: {inputs.number('fromPort')}, to port: "
+                f'{inputs.number("toPort")}, ALLOW" already exists',
             )
         if (
             sum(p.weight for p in permissions(group, check.world, self.direction)) >= RULES_PER_GROUP
@@ -166,7 +176,8 @@ class _Rule(AwsKind):
         ):
             check.refuse(
                 "",
-                f"RulesPerSecurityGroupLimitExceeded: The maximum number of rules per security group has been reached: {RULES_PER_GROUP}",
+                "RulesPerSecurityGroupLimitExceeded: The maximum number of rules per security group "
+                f"has been reached: {RULES_PER_GROUP}",
             )
 
     def replaces(self, path: str, old: Inputs, new: Inputs) -> bool:
@@ -268,7 +279,8 @@ def _check_protocol(check: Check, name: str, rule: Inputs) -> None:
         if not rule.given("fromPort") or not rule.given("toPort"):
             check.refuse(
                 "fromPort",
-                f"InvalidParameterValue: Invalid value 'Must specify both from and to ports with TCP/UDP.' for portRange ({protocol})",
+                "InvalidParameterValue: Invalid value 'Must specify both from and to ports with "
+                f"TCP/UDP.' for portRange ({protocol})",
             )
         elif first is not None and last is not None and not 0 <= first <= last <= 65535:
             check.refuse("fromPort", f"InvalidParameterValue: Invalid TCP/UDP port range ({first}:{last})")

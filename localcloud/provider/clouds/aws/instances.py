@@ -8,6 +8,7 @@ import hashlib
 import ipaddress
 import re
 from collections.abc import Mapping
+from typing import ClassVar
 
 from localcloud.provider import pools
 from localcloud.provider.clouds.aws import images
@@ -63,7 +64,7 @@ class KeyPair(AwsKind):
     prefix = "key"
     naming = Naming("keyName", unless="keyNamePrefix")
     replace = frozenset({"keyName", "keyNamePrefix", "publicKey"})
-    defaults = {"keyNamePrefix": ""}
+    defaults: ClassVar[Mapping[str, Value]] = {"keyNamePrefix": ""}
 
     def check(self, check: Check) -> None:
         super().check(check)
@@ -77,7 +78,8 @@ class KeyPair(AwsKind):
                 if text.split()[0] not in IMPORTABLE_KEYS:
                     check.refuse(
                         "publicKey",
-                        f"InvalidKey.Format: {text.split()[0]} keys cannot be imported, only {', '.join(IMPORTABLE_KEYS)}",
+                        f"InvalidKey.Format: {text.split()[0]} keys cannot be imported, only "
+                        f"{', '.join(IMPORTABLE_KEYS)}",
                     )
         region = region_of(check.inputs, check.config)
         if name is not None and not check.same("keyName") and find_key(check.world, name, region):
@@ -130,7 +132,7 @@ class Instance(AwsKind):
         }
     )
     unsupported = _UNSUPPORTED
-    defaults = {
+    defaults: ClassVar[Mapping[str, Value]] = {
         "getPasswordData": False,
         "sourceDestCheck": True,
         "userDataReplaceOnChange": False,
@@ -161,7 +163,9 @@ class Instance(AwsKind):
         if image is not None and type_ in INSTANCE_TYPES and INSTANCE_TYPES[type_] != image.architecture:
             check.refuse(
                 "ami",
-                f"InvalidParameterValue: The architecture '{INSTANCE_TYPES[type_]}' of the specified instance type does not match the architecture '{image.architecture}' of the specified AMI",
+                f"InvalidParameterValue: The architecture '{INSTANCE_TYPES[type_]}' of the specified "
+                f"instance type does not match the architecture '{image.architecture}' of the "
+                "specified AMI",
             )
         name = inputs.text("keyName")
         if name is not None and not find_key(check.world, name, region):

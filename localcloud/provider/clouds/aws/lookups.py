@@ -33,7 +33,8 @@ class GetAmi(Lookup):
             raise CloudError("Your query returned no results. Please change your search criteria and try again.")
         if len(found) > 1 and not inputs.flag("mostRecent"):
             raise CloudError(
-                "Your query returned more than one result. Please try a more specific search criteria, or set `most_recent` attribute to true."
+                "Your query returned more than one result. Please try a more specific search "
+                "criteria, or set `most_recent` attribute to true."
             )
         ami = max(found, key=lambda candidate: candidate.created)
         id_ = image_id(ami, region)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Mapping
 from itertools import chain
+from typing import ClassVar
 
 from localcloud.provider.clouds.aws.common import (
     ACCOUNT,
@@ -58,7 +59,7 @@ class Vpc(AwsKind):
     arn = "vpc"
     replace = frozenset({"cidrBlock", "ipv4IpamPoolId", "ipv4NetmaskLength"})
     unsupported = ("ipv4IpamPoolId", "ipv6IpamPoolId", "ipv6CidrBlock", "ipv4NetmaskLength", "ipv6NetmaskLength")
-    defaults = {
+    defaults: ClassVar[Mapping[str, Value]] = {
         "assignGeneratedIpv6CidrBlock": False,
         "enableDnsHostnames": False,
         "enableDnsSupport": True,
@@ -132,7 +133,7 @@ class Subnet(AwsKind):
         "customerOwnedIpv4Pool",
         "ipv6Native",
     )
-    defaults = {
+    defaults: ClassVar[Mapping[str, Value]] = {
         "assignIpv6AddressOnCreation": False,
         "enableDns64": False,
         "enableResourceNameDnsARecordOnLaunch": False,
@@ -150,7 +151,9 @@ class Subnet(AwsKind):
         if zone is not None and region in REGIONS and zone not in zones(region):
             check.refuse(
                 "availabilityZone",
-                f"InvalidParameterValue: Value ({zone}) for parameter availabilityZone is invalid. Subnets can currently only be created in the following availability zones: {', '.join(zones(region))}.",
+                f"InvalidParameterValue: Value ({zone}) for parameter availabilityZone is invalid. "
+                "Subnets can currently only be created in the following availability zones: "
+                f"{', '.join(zones(region))}.",
             )
         if not inputs.given("cidrBlock"):
             check.refuse("cidrBlock", "MissingParameter: Either 'cidrBlock' or 'ipv6CidrBlock' should be provided.")
@@ -165,7 +168,8 @@ class Subnet(AwsKind):
         elif vpc is not None and not _inside(network, vpc.inputs.text("cidrBlock")):
             check.refuse(
                 "cidrBlock",
-                f"InvalidSubnet.Range: The CIDR '{network}' is invalid: it is not inside the VPC's {vpc.inputs.text('cidrBlock')}",
+                f"InvalidSubnet.Range: The CIDR '{network}' is invalid: it is not inside the VPC's "
+                f"{vpc.inputs.text('cidrBlock')}",
             )
         elif vpc is not None:
             for other in subnets_of(vpc, check.world):
@@ -217,7 +221,8 @@ class InternetGateway(AwsKind):
             for instance in world.all(INSTANCE):
                 if instance.inputs.text("subnetId") == subnet.id and instance.facts.text("publicIp"):
                     raise CloudError(
-                        f"DependencyViolation: Network {record.inputs.text('vpcId')} has some mapped public address(es). "
+                        f"DependencyViolation: Network {record.inputs.text('vpcId')} has some mapped public "
+                        "address(es). "
                         f"Please unmap those public address(es) before detaching the gateway ({instance.id})"
                     )
         world.remove(record)
@@ -317,7 +322,8 @@ class RouteTableAssociation(AwsKind):
         if subnet is not None and not check.same("subnetId") and check.world.find(self.token, "subnetId", subnet.id):
             check.refuse(
                 "subnetId",
-                f"Resource.AlreadyAssociated: the specified association for route table conflicts with an existing association of {subnet.id}",
+                "Resource.AlreadyAssociated: the specified association for route table conflicts "
+                f"with an existing association of {subnet.id}",
             )
 
     def create(self, inputs: Inputs, world: World, config: Mapping[str, str]) -> Record:

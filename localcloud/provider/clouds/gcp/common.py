@@ -50,12 +50,14 @@ class GcpKind(Kind):
         if name is not None and not re.fullmatch(NAME, name):
             check.refuse(
                 "name",
-                f'"name" ("{name}") doesn\'t match regexp "^(?:{NAME})$": 1 to 63 lowercase letters, digits and hyphens, a letter first',
+                f'"name" ("{name}") doesn\'t match regexp "^(?:{NAME})$": 1 to 63 lowercase letters, '
+                "digits and hyphens, a letter first",
             )
         if project_of(inputs, check.config) is None and inputs.known("project"):
             check.refuse(
                 "project",
-                "Failed to retrieve project, pid: , err: project: required field is not set: set gcp:project, or project on the resource",
+                "Failed to retrieve project, pid: , err: project: required field is not set: set "
+                "gcp:project, or project on the resource",
             )
         place = place_of(self.scope, inputs, check.config)
         if self.scope != "global" and inputs.known(self.scope):
@@ -68,7 +70,8 @@ class GcpKind(Kind):
             elif place not in known:
                 check.refuse(
                     self.scope,
-                    f"googleapi: Error 400: Invalid value for field '{self.scope}': '{place}'. Unknown {self.scope}., invalid",
+                    f"googleapi: Error 400: Invalid value for field '{self.scope}': '{place}'. Unknown "
+                    f"{self.scope}., invalid",
                 )
         check_labels(check)
         for unsupported in self.unsupported:
@@ -84,7 +87,7 @@ class GcpKind(Kind):
         id_ = self.id_of(inputs, config)
         facts["project"] = project_of(inputs, config)
         facts["place"] = place_of(self.scope, inputs, config)
-        facts["number"] = str(7_000_000_000_000_000_000 + world.next("gcp"))
+        facts["number"] = str(4_000_000_000_000_000 + world.next("gcp"))
         return world.put(Record(self.token, id_ or "", inputs.values, facts))
 
     def id_of(self, inputs: Inputs, config: Mapping[str, str]) -> str | None:
@@ -127,7 +130,8 @@ class GcpKind(Kind):
         if check.world.get(self.token, id_):
             check.refuse(
                 "name",
-                f"Error creating {self.title}: googleapi: Error 409: The resource '{id_}' already exists, alreadyExists",
+                f"Error creating {self.title}: googleapi: Error 409: The resource '{id_}' already "
+                "exists, alreadyExists",
             )
 
 
@@ -155,8 +159,10 @@ def check_labels(check: Check) -> None:
         if not re.fullmatch(LABEL_KEY, key) or not re.fullmatch(LABEL_VALUE, value):
             check.refuse(
                 f"labels.{key}",
-                f"googleapi: Error 400: Invalid value for field 'resource.labels': '{key}={value}'. Label keys and values "
-                "may hold lowercase letters, digits, hyphens and underscores, 63 at most, keys a letter first., invalid",
+                f"googleapi: Error 400: Invalid value for field 'resource.labels': '{key}={value}'. "
+                "Label keys and values "
+                "may hold lowercase letters, digits, hyphens and underscores, 63 at most, keys a "
+                "letter first., invalid",
             )
 
 
@@ -186,7 +192,10 @@ def subnetwork(world: World, link: str | None, project: str | None, region: str 
 
 def not_found(field: str, link: str | None) -> str:
     """How the API says that a reference leads nowhere."""
-    return f"googleapi: Error 400: Invalid value for field '{field}': '{link}'. The referenced resource cannot be found., invalid"
+    return f"googleapi: Error 400: Invalid value for field '{field}': '{link}'. The referenced "
+
+
+"resource cannot be found., invalid"
 
 
 def in_use(title: str, record: Record, users: list[Record]) -> None:

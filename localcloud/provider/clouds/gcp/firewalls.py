@@ -6,7 +6,7 @@ import ipaddress
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 from localcloud.provider.clouds.gcp.common import (
     API,
@@ -46,7 +46,12 @@ class Firewall(GcpKind):
     title = "Firewall"
     replace = frozenset({"direction", "params"})
     unsupported = ("sourceServiceAccounts", "targetServiceAccounts")
-    defaults = {"direction": "INGRESS", "priority": 1000, "disabled": False, "enableLogging": False}
+    defaults: ClassVar[Mapping[str, Value]] = {
+        "direction": "INGRESS",
+        "priority": 1000,
+        "disabled": False,
+        "enableLogging": False,
+    }
 
     def check(self, check: Check) -> None:
         super().check(check)
@@ -59,28 +64,7 @@ class Firewall(GcpKind):
             check.refuse("network", not_found("resource.network", link))
         if inputs.given("allows") == inputs.given("denies"):
             check.refuse("allows", '"allow": one of `allow,deny` must be specified')
-        egress = inputs.text("direction") == "EGRESS"
-        if inputs.known("direction"):
-            if not egress and not inputs.given("sourceRanges") and not inputs.given("sourceTags"):
-                check.refuse(
-                    "sourceRanges", "one of source_tags, source_ranges, or source_service_accounts must be defined"
-                )
-            for name in ("sourceRanges", "sourceTags") if egress else ():
-                if inputs.given(name):
-                    check.refuse(
-                        name,
-                        f"googleapi: Error 400: Invalid value for field 'resource.{name}': EGRESS rules have no sources., invalid",
-                    )
-        for name in ("sourceRanges", "destinationRanges"):
-            for index, text in enumerate(inputs.texts(name)):
-                check.cidr(f"{name}[{index}]", text)
-        for name in ("sourceTags", "targetTags"):
-            for index, tag in enumerate(inputs.texts(name)):
-                if not re.fullmatch(NAME, tag):
-                    check.refuse(
-                        f"{name}[{index}]",
-                        f"googleapi: Error 400: Invalid value for field 'resource.{name}[{index}]': '{tag}'. Must be a match of regex '{NAME}', invalid",
-                    )
+        _check_ends(check)
         for name in ("allows", "denies"):
             for index, part in enumerate(inputs.objects(name)):
                 _check_part(check, part, f"{name}[{index}]")
@@ -203,6 +187,34 @@ def _merged(boxes: list[_Box]) -> Iterator[Rule]:
         yield Rule(protocol, None if whole else span, tuple(far))
 
 
+def _check_ends(check: Check) -> None:
+    inputs = check.inputs
+    egress = inputs.text("direction") == "EGRESS"
+    if inputs.known("direction"):
+        if not egress and not inputs.given("sourceRanges") and not inputs.given("sourceTags"):
+            check.refuse(
+                "sourceRanges", "one of source_tags, source_ranges, or source_service_accounts must be defined"
+            )
+        for name in ("sourceRanges", "sourceTags") if egress else ():
+            if inputs.given(name):
+                check.refuse(
+                    name,
+                    f"googleapi: Error 400: Invalid value for field 'resource.{name}': EGRESS rules have "
+                    "no sources., invalid",
+                )
+    for name in ("sourceRanges", "destinationRanges"):
+        for index, text in enumerate(inputs.texts(name)):
+            check.cidr(f"{name}[{index}]", text)
+    for name in ("sourceTags", "targetTags"):
+        for index, tag in enumerate(inputs.texts(name)):
+            if not re.fullmatch(NAME, tag):
+                check.refuse(
+                    f"{name}[{index}]",
+                    f"googleapi: Error 400: Invalid value for field 'resource.{name}[{index}]': '{tag}'. "
+                    f"Must be a match of regex '{NAME}', invalid",
+                )
+
+
 def _check_part(check: Check, part: Inputs, path: str) -> None:
     protocol = part.text("protocol")
     if protocol is None:
@@ -217,12 +229,14 @@ def _check_part(check: Check, part: Inputs, path: str) -> None:
         if known not in (None, "tcp", "udp"):
             check.refuse(
                 f"{path}.ports[{index}]",
-                f"googleapi: Error 400: Invalid value for field 'ports': Ports may only be specified on rules whose protocol is one of [TCP, UDP, SCTP], not {protocol}., invalid",
+                "googleapi: Error 400: Invalid value for field 'ports': Ports may only be specified "
+                f"on rules whose protocol is one of [TCP, UDP, SCTP], not {protocol}., invalid",
             )
         elif _ports(text) is None:
             check.refuse(
                 f"{path}.ports[{index}]",
-                f"googleapi: Error 400: Invalid value for field 'ports': '{text}'. Must be a port or a range such as 80-90., invalid",
+                f"googleapi: Error 400: Invalid value for field 'ports': '{text}'. Must be a port or "
+                "a range such as 80-90., invalid",
             )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Mapping
+from typing import ClassVar
 
 from localcloud.provider.clouds.gcp import images
 from localcloud.provider.clouds.gcp.common import (
@@ -76,7 +77,13 @@ class Instance(GcpKind):
         }
     )
     unsupported = ("attachedDisks", "scratchDisks", "metadataStartupScript", "instanceEncryptionKey")
-    defaults = {"canIpForward": False, "deletionProtection": False, "enableDisplay": False, "metadata": {}, "tags": []}
+    defaults: ClassVar[Mapping[str, Value]] = {
+        "canIpForward": False,
+        "deletionProtection": False,
+        "enableDisplay": False,
+        "metadata": {},
+        "tags": [],
+    }
 
     def check(self, check: Check) -> None:
         super().check(check)
@@ -86,7 +93,8 @@ class Instance(GcpKind):
             link = f"projects/{project_of(inputs, check.config)}/zones/{zone}/machineTypes/{type_}"
             check.refuse(
                 "machineType",
-                f"Error creating instance: googleapi: Error 400: Invalid value for field 'resource.machineType': '{link}'. The referenced resource does not exist., invalid",
+                "Error creating instance: googleapi: Error 400: Invalid value for field "
+                f"'resource.machineType': '{link}'. The referenced resource does not exist., invalid",
             )
         _check_disk(check)
         _check_tags(check)
@@ -106,7 +114,9 @@ class Instance(GcpKind):
         ):
             check.refuse(
                 _stops(check.old, inputs)[0],
-                f"Changing {', '.join(_stops(check.old, inputs))} on a started instance requires stopping it. To acknowledge this, please set allow_stopping_for_update = true in your config.",
+                f"Changing {', '.join(_stops(check.old, inputs))} on a started instance requires "
+                "stopping it. To acknowledge this, please set allow_stopping_for_update = true in "
+                "your config.",
             )
 
     def replaces(self, path: str, old: Inputs, new: Inputs) -> bool:
@@ -231,7 +241,7 @@ def _disk_output(disk: Inputs, record: Record) -> Value:
     told: dict[str, Value] = {"size": image.disk if image else 10, "type": "pd-standard", "labels": {}, **params.values}
     if image is not None:
         told["image"] = images.self_link(image)
-    source = f"{API}projects/{record.facts.text('project')}/zones/{record.facts.text('place')}/disks/{record.inputs.text('name')}"
+    source = f"{API}{record.id.replace('/instances/', '/disks/')}"
     defaults: dict[str, Value] = {
         "autoDelete": True,
         "deviceName": "persistent-disk-0",
@@ -254,7 +264,8 @@ def _check_disk(check: Check) -> None:
     if not params.given("image") and disk.known("initializeParams"):
         check.refuse(
             "bootDisk.initializeParams.image",
-            "googleapi: Error 400: Invalid value for field 'resource.disks[0]': Disk has to have a source or an image., invalid",
+            "googleapi: Error 400: Invalid value for field 'resource.disks[0]': Disk has to have "
+            "a source or an image., invalid",
         )
     if image is not None and found is None:
         check.refuse(
@@ -269,7 +280,8 @@ def _check_disk(check: Check) -> None:
     if size is not None and found is not None and size < found.disk:
         check.refuse(
             "bootDisk.initializeParams.size",
-            f"googleapi: Error 400: Requested disk size cannot be smaller than the image size ({found.disk} GB)., invalid",
+            "googleapi: Error 400: Requested disk size cannot be smaller than the image size "
+            f"({found.disk} GB)., invalid",
         )
 
 
@@ -281,7 +293,8 @@ def _check_tags(check: Check) -> None:
         if not re.fullmatch(NAME, tag):
             check.refuse(
                 f"tags[{index}]",
-                f"googleapi: Error 400: Invalid value for field 'resource.tags.items[{index}]': '{tag}'. Must be a match of regex '(?:{NAME})', invalid",
+                f"googleapi: Error 400: Invalid value for field 'resource.tags.items[{index}]': "
+                f"'{tag}'. Must be a match of regex '(?:{NAME})', invalid",
             )
 
 
@@ -291,18 +304,22 @@ def _check_metadata(check: Check) -> None:
         if not re.fullmatch(METADATA_KEY, key):
             check.refuse(
                 f"metadata.{key}",
-                f"googleapi: Error 400: Invalid value for field 'resource.metadata.items[0].key': '{key}'. Must be a match of regex '{METADATA_KEY}', invalid",
+                "googleapi: Error 400: Invalid value for field 'resource.metadata.items[0].key': "
+                f"'{key}'. Must be a match of regex '{METADATA_KEY}', invalid",
             )
         if len(value.encode()) > METADATA_VALUE_BYTES:
             check.refuse(
                 f"metadata.{key}",
-                f"googleapi: Error 413: Value for field 'resource.metadata.items[0].value' is too large: maximum size {METADATA_VALUE_BYTES} character(s); actual size {len(value.encode())}., fieldSizeTooLarge",
+                "googleapi: Error 413: Value for field 'resource.metadata.items[0].value' is too "
+                f"large: maximum size {METADATA_VALUE_BYTES} character(s); actual size "
+                f"{len(value.encode())}., fieldSizeTooLarge",
             )
     total = sum(len(key.encode()) + len(value.encode()) for key, value in metadata.items())
     if total > METADATA_BYTES:
         check.refuse(
             "metadata",
-            f"googleapi: Error 413: Metadata has a total size of {total} bytes, the limit is {METADATA_BYTES}., metadataTooLarge",
+            f"googleapi: Error 413: Metadata has a total size of {total} bytes, the limit is "
+            f"{METADATA_BYTES}., metadataTooLarge",
         )
 
 
@@ -318,7 +335,8 @@ def _check_scheduling(check: Check) -> None:
     ):
         check.refuse(
             "scheduling.automaticRestart",
-            "googleapi: Error 400: Scheduling must have preemptible be false when AutomaticRestart is true., badRequest",
+            "googleapi: Error 400: Scheduling must have preemptible be false when "
+            "AutomaticRestart is true., badRequest",
         )
     if spot and not scheduling.flag("preemptible") and scheduling.known("preemptible"):
         check.refuse(
@@ -363,13 +381,16 @@ def _check_external(check: Check, card: Inputs, path: str) -> None:
         if not _reserved(address, check.world):
             check.refuse(
                 f"{path}.accessConfigs[0].natIp",
-                f"googleapi: Error 400: Invalid value for field 'resource.networkInterfaces[0].accessConfigs[0].natIP': '{address}'. The specified external IP address '{address}' was not found in region., invalid",
+                "googleapi: Error 400: Invalid value for field "
+                f"'resource.networkInterfaces[0].accessConfigs[0].natIP': '{address}'. The specified "
+                f"external IP address '{address}' was not found in region., invalid",
             )
         others = [i for i in check.world.all(INSTANCE) if i.facts.text("public") == address]
         if others and check.old is None:
             check.refuse(
                 f"{path}.accessConfigs[0].natIp",
-                f"googleapi: Error 400: External IP address '{address}' is already being used by another resource ({others[0].id})., invalidResourceUsage",
+                f"googleapi: Error 400: External IP address '{address}' is already being used by "
+                f"another resource ({others[0].id})., invalidResourceUsage",
             )
 
 

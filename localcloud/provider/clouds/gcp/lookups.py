@@ -46,7 +46,8 @@ class GetImage(Lookup):
                 }
         what = f"images/family/{family}" if family else f"images/{name}"
         raise CloudError(
-            f"error retrieving image information: googleapi: Error 404: The resource 'projects/{project}/global/{what}' was not found, notFound"
+            "error retrieving image information: googleapi: Error 404: The resource "
+            f"'projects/{project}/global/{what}' was not found, notFound"
         )
 
 
@@ -77,7 +78,8 @@ class GetNetwork(Lookup):
         record = network(world, link, project)
         if record is None:
             raise CloudError(
-                f"googleapi: Error 404: The resource 'projects/{project}/global/networks/{link}' was not found, notFound"
+                f"googleapi: Error 404: The resource 'projects/{project}/global/networks/{link}' was "
+                "not found, notFound"
             )
         told = Network().outputs(record, world)
         inside = [
@@ -106,7 +108,8 @@ class GetSubnetwork(Lookup):
         record = subnetwork(world, link, project, region)
         if record is None:
             raise CloudError(
-                f"googleapi: Error 404: The resource 'projects/{project}/regions/{region}/subnetworks/{link}' was not found, notFound"
+                "googleapi: Error 404: The resource "
+                f"'projects/{project}/regions/{region}/subnetworks/{link}' was not found, notFound"
             )
         told = Subnetwork().outputs(record, world)
         return {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Mapping
+from typing import ClassVar
 
 from localcloud.provider import pools
 from localcloud.provider.clouds.gcp.common import (
@@ -38,7 +39,7 @@ class Network(GcpKind):
     title = "Network"
     replace = frozenset({"autoCreateSubnetworks", "description", "internalIpv6Range", "networkProfile", "params"})
     unsupported = ("networkProfile", "internalIpv6Range", "enableUlaInternalIpv6")
-    defaults = {
+    defaults: ClassVar[Mapping[str, Value]] = {
         "autoCreateSubnetworks": True,
         "deleteDefaultRoutesOnCreate": False,
         "networkFirewallPolicyEnforcementOrder": "AFTER_CLASSIC_FIREWALL",
@@ -52,7 +53,8 @@ class Network(GcpKind):
         if mtu is not None and not MTU[0] <= mtu <= MTU[1]:
             check.refuse(
                 "mtu",
-                f"googleapi: Error 400: Invalid value for field 'resource.mtu': '{mtu}'. Must be {MTU[0]} to {MTU[1]}., invalid",
+                f"googleapi: Error 400: Invalid value for field 'resource.mtu': '{mtu}'. Must be "
+                f"{MTU[0]} to {MTU[1]}., invalid",
             )
         check.one_of(
             "routingMode", ("REGIONAL", "GLOBAL"), 'expected routing_mode to be one of ["REGIONAL" "GLOBAL"], got {}'
@@ -104,7 +106,12 @@ class Subnetwork(GcpKind):
     title = "Subnetwork"
     replace = frozenset({"description", "network", "purpose", "reservedInternalRange", "externalIpv6Prefix", "params"})
     unsupported = ("reservedInternalRange", "externalIpv6Prefix", "ipv6AccessType", "secondaryIpRanges")
-    defaults = {"privateIpGoogleAccess": False, "purpose": "PRIVATE", "stackType": "IPV4_ONLY", "secondaryIpRanges": []}
+    defaults: ClassVar[Mapping[str, Value]] = {
+        "privateIpGoogleAccess": False,
+        "purpose": "PRIVATE",
+        "stackType": "IPV4_ONLY",
+        "secondaryIpRanges": [],
+    }
 
     def check(self, check: Check) -> None:
         super().check(check)
@@ -126,7 +133,8 @@ class Subnetwork(GcpKind):
         if span.version == 6 or span.prefixlen > LONGEST_PREFIX:
             check.refuse(
                 "ipCidrRange",
-                f"googleapi: Error 400: Invalid value for field 'resource.ipCidrRange': '{span}'. Must be an IPv4 range of /{LONGEST_PREFIX} or larger., invalid",
+                f"googleapi: Error 400: Invalid value for field 'resource.ipCidrRange': '{span}'. "
+                f"Must be an IPv4 range of /{LONGEST_PREFIX} or larger., invalid",
             )
             return
         old = check.was("ipCidrRange")
@@ -136,7 +144,9 @@ class Subnetwork(GcpKind):
             if home is not None and _of(other, home, check.world) and span.overlaps(range_of(other)):
                 check.refuse(
                     "ipCidrRange",
-                    f"googleapi: Error 400: Invalid IPCidrRange: {span} conflicts with existing subnetwork '{other.inputs.text('name')}' in region '{other.facts.text('place')}'., invalidResourceUsage",
+                    f"googleapi: Error 400: Invalid IPCidrRange: {span} conflicts with existing "
+                    f"subnetwork '{other.inputs.text('name')}' in region '{other.facts.text('place')}'., "
+                    "invalidResourceUsage",
                 )
                 return
         check_free(check, "ipCidrRange", span)
@@ -190,7 +200,13 @@ class Address(GcpKind):
         }
     )
     unsupported = ("ipv6EndpointType", "ipCollection", "network")
-    defaults = {"addressType": "EXTERNAL", "networkTier": "PREMIUM", "labels": {}, "prefixLength": 0, "purpose": ""}
+    defaults: ClassVar[Mapping[str, Value]] = {
+        "addressType": "EXTERNAL",
+        "networkTier": "PREMIUM",
+        "labels": {},
+        "prefixLength": 0,
+        "purpose": "",
+    }
 
     def check(self, check: Check) -> None:
         super().check(check)
@@ -208,14 +224,16 @@ class Address(GcpKind):
         if inputs.given("subnetwork") and not internal:
             check.refuse(
                 "subnetwork",
-                "googleapi: Error 400: Invalid value for field 'resource.subnetwork': only internal addresses have a subnetwork., invalid",
+                "googleapi: Error 400: Invalid value for field 'resource.subnetwork': only internal "
+                "addresses have a subnetwork., invalid",
             )
         if internal and not inputs.given("subnetwork"):
             check.refuse("subnetwork", "an INTERNAL address needs a subnetwork")
         if inputs.given("address") and not internal:
             check.refuse(
                 "address",
-                "googleapi: Error 400: Invalid value for field 'resource.address': Specified external IP address cannot be chosen., invalid",
+                "googleapi: Error 400: Invalid value for field 'resource.address': Specified "
+                "external IP address cannot be chosen., invalid",
             )
         link = inputs.text("subnetwork")
         subnet = subnetwork(
@@ -295,7 +313,10 @@ def why_not(text: str, subnet: Record, world: World) -> str | None:
     except ValueError:
         inside = False
     if not inside:
-        return f"googleapi: Error 400: Invalid value for field 'resource.networkInterfaces[0].networkIP': '{text}'. Requested internal IP address is outside the subnetwork CIDR range., invalid"
+        return (
+            f"googleapi: Error 400: Invalid value for field 'resource.networkInterfaces[0].networkIP': '{text}'. "
+            "Requested internal IP address is outside the subnetwork CIDR range., invalid"
+        )
     ends = {str(span[i]) for i in (*range(RESERVED_FIRST), *range(-RESERVED_LAST, 0))}
     if text in ends or text in taken(subnet, world):
         return f"googleapi: Error 400: IP '{text}' is already being used by another resource., invalidResourceUsage"

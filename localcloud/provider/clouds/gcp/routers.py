@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import ClassVar
 
 from localcloud.provider import pools
 from localcloud.provider.clouds.gcp.common import (
@@ -74,7 +75,7 @@ class RouterNat(GcpKind):
         "drainNatIps",
         "initialNatIps",
     )
-    defaults = {
+    defaults: ClassVar[Mapping[str, Value]] = {
         "natIpAllocateOption": "AUTO_ONLY",
         "enableDynamicPortAllocation": False,
         "enableEndpointIndependentMapping": False,
@@ -104,13 +105,16 @@ class RouterNat(GcpKind):
         if link is not None and router is None:
             check.refuse(
                 "router",
-                f"googleapi: Error 404: The resource 'projects/{project}/regions/{region}/routers/{link}' was not found, notFound",
+                "googleapi: Error 404: The resource "
+                f"'projects/{project}/regions/{region}/routers/{link}' was not found, notFound",
             )
-        for other in world.all(self.token) if router and check.old is None else ():
-            if other.facts.text("router") == router.id and {"ALL"} & {_kind(other.inputs), _kind(inputs)}:
+        for other in world.all(self.token) if check.old is None else ():
+            mine = router is not None and other.facts.text("router") == router.id
+            if mine and {"ALL"} & {_kind(other.inputs), _kind(inputs)}:
                 check.refuse(
                     "sourceSubnetworkIpRangesToNat",
-                    f"googleapi: Error 400: NAT '{other.inputs.text('name')}' of the router covers these subnetworks already., invalid",
+                    f"googleapi: Error 400: NAT '{other.inputs.text('name')}' of the router covers these "
+                    "subnetworks already., invalid",
                 )
         listed = inputs.text("sourceSubnetworkIpRangesToNat") == "LIST_OF_SUBNETWORKS"
         if inputs.known("sourceSubnetworkIpRangesToNat") and listed != inputs.given("subnetworks"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Mapping
+from typing import ClassVar
 
 from localcloud.provider.clouds.hcloud import tokens
 from localcloud.provider.inputs import Inputs
@@ -25,7 +26,7 @@ class Firewall(Kind):
 
     token = tokens.FIREWALL
     naming = tokens.NAMING
-    defaults = {"labels": {}}
+    defaults: ClassVar[Mapping[str, Value]] = {"labels": {}}
 
     def check(self, check: Check) -> None:
         tokens.check_name(check, self.token, "firewall")
@@ -85,7 +86,8 @@ class FirewallAttachment(Kind):
         if not check.same("firewallId") and firewall is not None and check.world.get(self.token, firewall):
             check.refuse(
                 "firewallId",
-                f"Firewall was already applied on resource (firewall_already_applied): firewall {firewall} has an attachment",
+                "Firewall was already applied on resource (firewall_already_applied): firewall "
+                f"{firewall} has an attachment",
             )
 
     def create(self, inputs: Inputs, world: World, config: Mapping[str, str]) -> Record:

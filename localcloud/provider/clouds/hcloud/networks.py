@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import ipaddress
 from collections.abc import Mapping
+from typing import ClassVar
 
 from localcloud.provider.clouds.hcloud import tokens
 from localcloud.provider.inputs import Inputs
@@ -31,7 +32,7 @@ class Network(Kind):
     token = tokens.NETWORK
     naming = tokens.NAMING
     replace = frozenset({"ipRange"})
-    defaults = {"labels": {}, "deleteProtection": False, "exposeRoutesToVswitch": False}
+    defaults: ClassVar[Mapping[str, Value]] = {"labels": {}, "deleteProtection": False, "exposeRoutesToVswitch": False}
 
     def check(self, check: Check) -> None:
         tokens.check_name(check, self.token, "network")
@@ -123,7 +124,7 @@ class ServerNetwork(Kind):
 
     token = tokens.SERVER_NETWORK
     replace = frozenset({"serverId", "networkId", "subnetId", "ip"})
-    defaults = {"aliasIps": []}
+    defaults: ClassVar[Mapping[str, Value]] = {"aliasIps": []}
 
     def check(self, check: Check) -> None:
         inputs = check.inputs

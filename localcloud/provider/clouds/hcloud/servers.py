@@ -6,6 +6,7 @@ import base64
 import hashlib
 import re
 from collections.abc import Mapping
+from typing import ClassVar
 
 from localcloud.provider.clouds.hcloud import networks, simple, tokens
 from localcloud.provider.clouds.hcloud.firewalls import firewalls_of
@@ -34,7 +35,7 @@ class Server(Kind):
     token = tokens.SERVER
     naming = tokens.NAMING
     replace = frozenset({"image", "location", "datacenter", "sshKeys", "userData"})
-    defaults = {
+    defaults: ClassVar[Mapping[str, Value]] = {
         "allowDeprecatedImages": False,
         "backups": False,
         "deleteProtection": False,
@@ -53,13 +54,15 @@ class Server(Kind):
         if name is not None and (not re.fullmatch(HOSTNAME, name) or len(name) > 253):
             check.refuse(
                 "name",
-                f"invalid input in field 'name' (invalid_input): [name => [{name!r} is not a valid hostname as per RFC 1123]]",
+                f"invalid input in field 'name' (invalid_input): [name => [{name!r} is not a valid "
+                "hostname as per RFC 1123]]",
             )
         if user_data is not None and len(user_data.encode()) > USER_DATA_BYTES:
             size = len(user_data.encode())
             check.refuse(
                 "userData",
-                f"invalid input in field 'user_data' (invalid_input): [user_data => [must be at most {USER_DATA_BYTES} bytes, has {size}]]",
+                "invalid input in field 'user_data' (invalid_input): [user_data => [must be at most "
+                f"{USER_DATA_BYTES} bytes, has {size}]]",
             )
         if inputs.given("datacenter"):
             check.refuse("datacenter", 'Removed Attribute: The datacenter attribute is removed, use "location"')
@@ -96,7 +99,8 @@ class Server(Kind):
         count = len(firewalls_of(record, world))
         if count > FIREWALLS_PER_SERVER:
             raise CloudError(
-                f"firewall limit exceeded (resource_limit_exceeded): {count}, the limit is {FIREWALLS_PER_SERVER} a server"
+                f"firewall limit exceeded (resource_limit_exceeded): {count}, the limit is "
+                f"{FIREWALLS_PER_SERVER} a server"
             )
         return record
 
@@ -176,7 +180,8 @@ def _check_type(check: Check) -> None:
     elif (location or _DEFAULT_LOCATION) not in type_.locations and location in LOCATIONS:
         check.refuse(
             "serverType",
-            f'Server Type "{name}" is unavailable in "{location}" and can no longer be ordered in this location: unsupported location for server type (invalid_input)',
+            f'Server Type "{name}" is unavailable in "{location}" and can no longer be ordered in '
+            "this location: unsupported location for server type (invalid_input)",
         )
     old = SERVER_TYPES.get(str(check.was("serverType")))
     if old is not None and old.architecture != type_.architecture:
@@ -234,7 +239,8 @@ def _check_public(check: Check) -> None:
             if location and record.facts.text("location") != location:
                 check.refuse(
                     path,
-                    f"Primary IP {id_} is in {record.facts.text('location')}, not in {location} (primary_ip_datacenter_mismatch)",
+                    f"Primary IP {id_} is in {record.facts.text('location')}, not in {location} "
+                    "(primary_ip_datacenter_mismatch)",
                 )
             if check.old is None and simple.assigned(check.world, record):
                 check.refuse(

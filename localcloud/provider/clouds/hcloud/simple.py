@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Mapping
+from typing import ClassVar
 
 from localcloud.provider import pools
 from localcloud.provider.clouds.hcloud import tokens
@@ -21,7 +22,7 @@ class SshKey(Kind):
     token = tokens.SSH_KEY
     naming = tokens.NAMING
     replace = frozenset({"publicKey"})
-    defaults = {"labels": {}}
+    defaults: ClassVar[Mapping[str, Value]] = {"labels": {}}
 
     def check(self, check: Check) -> None:
         tokens.check_name(check, self.token, "SSH key")
@@ -52,7 +53,7 @@ class PlacementGroup(Kind):
     token = tokens.PLACEMENT_GROUP
     naming = tokens.NAMING
     replace = frozenset({"type"})
-    defaults = {"labels": {}}
+    defaults: ClassVar[Mapping[str, Value]] = {"labels": {}}
 
     def check(self, check: Check) -> None:
         tokens.check_name(check, self.token, "placement group")
@@ -82,7 +83,12 @@ class PrimaryIp(Kind):
     token = tokens.PRIMARY_IP
     naming = tokens.NAMING
     replace = frozenset({"type", "location"})
-    defaults = {"labels": {}, "autoDelete": False, "deleteProtection": False, "assigneeType": "server"}
+    defaults: ClassVar[Mapping[str, Value]] = {
+        "labels": {},
+        "autoDelete": False,
+        "deleteProtection": False,
+        "assigneeType": "server",
+    }
 
     def check(self, check: Check) -> None:
         tokens.check_name(check, self.token, "primary IP")
