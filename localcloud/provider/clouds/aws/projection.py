@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 
-from localcloud.provider.clouds.aws import groups, instances, vpc
+from localcloud.provider.clouds.aws import groups, instances, routes
 from localcloud.provider.clouds.aws.common import GROUP, INSTANCE, SUBNET, VPC
 from localcloud.provider.inputs import Inputs
 from localcloud.provider.world import Record, World
@@ -25,7 +25,7 @@ def _machine(instance: Record, world: World) -> MachineSpec:
     assert subnet is not None
     network = ipaddress.IPv4Network(subnet.inputs.text("cidrBlock") or "")
     private = facts.text("privateIp") or ""
-    public = instances.public_address(instance, world) if vpc.reaches_internet(subnet, world) else None
+    public = instances.public_address(instance, world) if routes.reaches_internet(subnet, world) else None
     key = instances.find_key(world, inputs.text("keyName") or "", facts.text("region"))
     options = inputs.object("metadataOptions") or Inputs({})
     tags = inputs.mapping("tags")
