@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -31,38 +32,46 @@ def is_running(cloud: Cloud) -> bool:
     return False
 
 
-def ensure(cloud: Cloud, namespace: Path) -> dict[str, int]:
-    """Package -> port of a daemon that runs the present code in the desk's `namespace`, started anew if need be."""
-    if is_running(cloud) and cloud.providers.exists() and cloud.daemon_pid.stat().st_mtime > _newest_source():
-        return _ports(cloud)
+def ensure(cloud: Cloud, namespace: Path, *, current: bool = False) -> dict[str, int]:
+    """Package -> port of the daemon in the desk's `namespace`, which is started if need be.
+
+    With `current` one that runs older code than there is now is replaced.
+    """
+    if is_running(cloud) and cloud.providers.exists():
+        if not current or cloud.daemon_pid.stat().st_mtime > _newest_source():
+            return _ports(cloud)
     stop(cloud)
     cloud.providers.unlink(missing_ok=True)
-    with cloud.daemon_log.open("ab") as log:
-        cloud.daemon_log.chmod(0o600)
-        process = subprocess.Popen(
-            [
-                "nsenter",
-                f"--net={namespace}",
-                sys.executable,
-                "-m",
-                "localcloud",
-                "--dir",
-                str(cloud.directory),
-                "serve",
-            ],
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            cwd=PROJECT,
-            start_new_session=True,
-            umask=0o022,
-        )
-    if not wait_until(lambda: cloud.providers.exists() or process.poll() is not None, START_SECONDS):
-        process.terminate()
-    if not cloud.providers.exists():
+    if not _start(cloud, namespace):
         tail = "\n".join(cloud.daemon_log.read_text(errors="replace").splitlines()[-8:])
         raise LocalCloudError(f"the local cloud's daemon did not start; {cloud.daemon_log} ends with:\n{tail}")
     return _ports(cloud)
+
+
+def _start(cloud: Cloud, namespace: Path) -> bool:
+    """Whether the daemon said that it serves, on a pipe that also ends when the daemon does."""
+    serve = [sys.executable, "-m", "localcloud", "--dir", str(cloud.directory), "serve", "--ready"]
+    reading, writing = os.pipe()
+    try:
+        with cloud.daemon_log.open("ab") as log:
+            cloud.daemon_log.chmod(0o600)
+            subprocess.run(
+                ["setsid", "--fork", "nsenter", f"--net={namespace}", *serve, str(writing)],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                cwd=PROJECT,
+                umask=0o022,
+                pass_fds=(writing,),
+                check=True,
+            )
+    finally:
+        os.close(writing)
+    try:
+        said, _, _ = select.select([reading], [], [], START_SECONDS)
+        return bool(said and os.read(reading, 1))
+    finally:
+        os.close(reading)
 
 
 def stop(cloud: Cloud) -> None:

@@ -21,8 +21,11 @@ LOOK_SECONDS = 0.25
 """How often it looks for routers that came or went."""
 
 
-def main(cloud: Cloud) -> int:
-    """Serve until SIGTERM or SIGINT. Runs in the desk's network namespace; 1 when another daemon serves already."""
+def main(cloud: Cloud, ready: int | None) -> int:
+    """Serve until SIGTERM or SIGINT; 1 when another daemon serves already. Runs in the desk's network namespace.
+
+    `ready` is the descriptor of a pipe to whoever started it, who waits for a byte on it.
+    """
     logging.basicConfig(format="%(asctime)s %(message)s", level=logging.INFO)
     with cloud.daemon_lock.open("a") as lock:
         try:
@@ -31,11 +34,11 @@ def main(cloud: Cloud) -> int:
             log.error("another daemon serves %s", cloud.directory)
             return 1
         write_private(cloud.daemon_pid, f"{os.getpid()}\n")
-        _serve(cloud)
+        _serve(cloud, ready)
     return 0
 
 
-def _serve(cloud: Cloud) -> None:
+def _serve(cloud: Cloud, ready: int | None) -> None:
     from localcloud.provider import server
 
     ending = threading.Event()
@@ -50,6 +53,9 @@ def _serve(cloud: Cloud) -> None:
     metadata.follow()
     ports = server.serve(cloud, Fabric(cloud))
     log.info("serving %s", ", ".join(f"{package} on {port}" for package, port in ports.items()))
+    if ready is not None:
+        os.write(ready, b"1")
+        os.close(ready)
     while not ending.wait(LOOK_SECONDS):
         metadata.follow()
     cloud.providers.unlink(missing_ok=True)

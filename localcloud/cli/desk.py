@@ -39,12 +39,15 @@ def chosen(cloud: Cloud) -> Choice:
     return Choice(document["stack"], Path(file) if file else None)
 
 
-def environment(cloud: Cloud, stack: str) -> dict[str, str]:
-    """This process's variables with what leads an engine to the local cloud, whose daemon is started if need be."""
+def environment(cloud: Cloud, stack: str, *, current: bool = False) -> dict[str, str]:
+    """This process's variables with what leads an engine to the local cloud, whose daemon is started if need be.
+
+    With `current` a daemon of older code is replaced, which disturbs whatever else runs at the desk.
+    """
     namespace = NETNS / cloud.desk
     if not namespace.exists():
         raise LocalCloudError("the local cloud is not up: `python -m localcloud up` makes it")
-    ports = daemon.ensure(cloud, namespace)
+    ports = daemon.ensure(cloud, namespace, current=current)
     cloud.backend.mkdir(parents=True, exist_ok=True, mode=0o700)
     cloud.pulumi_home.mkdir(parents=True, exist_ok=True, mode=0o700)
     binaries = str(Path(sys.executable).parent)

@@ -89,7 +89,8 @@ def _add_stack_commands(add: _Add) -> None:
         added.add_argument("--stack", default="dev", help="name of the stack (default: dev)")
         added.add_argument("--config-file", type=Path, help="its configuration (default: Pulumi.<stack>.yaml)")
     add("down", stack.down, "remove every machine, namespace, process and file of the local cloud")
-    add("serve", stack.serve, "be the daemon that `up` starts: the providers' servers and the metadata service")
+    serve = add("serve", stack.serve, "be the daemon that `up` starts: the providers' servers and the metadata service")
+    serve.add_argument("--ready", type=int, metavar="FD", help="descriptor on which to say that it serves")
 
 
 def _add_looking_commands(add: _Add) -> None:

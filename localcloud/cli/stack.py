@@ -59,10 +59,9 @@ def down(cloud: Cloud, options: argparse.Namespace) -> int:
 
 def serve(cloud: Cloud, options: argparse.Namespace) -> int:
     """serve: until it is told to end."""
-    del options
     from localcloud import serve as server
 
-    return server.main(cloud)
+    return server.main(cloud, options.ready)
 
 
 def _open(cloud: Cloud, options: argparse.Namespace, console: Console) -> Driver:
@@ -79,7 +78,7 @@ def _open(cloud: Cloud, options: argparse.Namespace, console: Console) -> Driver
             fabric.start(machine.spec.node)
     console.step("the clouds' providers")
     choice = Choice(options.stack, options.config_file.resolve() if options.config_file else None)
-    driver = engine(cloud, choice, environment(cloud, choice.stack))
+    driver = engine(cloud, choice, environment(cloud, choice.stack, current=True))
     choice.remember(cloud)
     console.step(f"previewing stack {choice.stack} with {driver.description}")
     return driver

@@ -60,7 +60,7 @@ def test_data_and_identity_survive_the_end_of_power(world: World, end: str) -> N
 
 def test_a_reboot_makes_a_new_init_and_a_fresh_network(world: World) -> None:
     before = world.fabric.init_of("gcp-1")
-    world.on("gcp-1", "ip", "link", "add", "left-over", "type", "dummy")
+    assert world.on("gcp-1", "ip", "link", "add", "left-over", "type", "veth").status == 0
     assert world.command("reboot", "gcp-1").status == 0
     assert world.fabric.init_of("gcp-1") != before
     assert world.on("gcp-1", "ip", "link", "show", "left-over").status != 0

@@ -14,8 +14,9 @@ from localcloud import daemon, host
 from localcloud.cloud import NETNS
 from localcloud.enter import CGROUPS, init_of
 from localcloud.fabric import internet
-from localcloud.fabric.machine import processes_of
+from localcloud.fabric.machine import Machine, processes_of
 from localcloud.fabric.process import run
+from localcloud.fabric.store import Store
 from tests.localcloud.fabric.machines import OVERLAY, World
 from tests.localcloud.fabric.worlds import AWS, GCP, HETZNER
 
@@ -26,11 +27,22 @@ def namespace_of(world: World, node: str) -> str:
     return (world.cloud.directory / "nodes" / node).read_text()
 
 
-def named(world: World, node: str, name: str) -> int:
-    """The process of a machine's group that the kernel calls `name`."""
-    found = [p for p in processes_of(namespace_of(world, node)) if Path(f"/proc/{p}/comm").read_text().strip() == name]
-    assert len(found) == 1, (name, found)
+def named(world: World, node: str, part: str) -> int:
+    """The host's process of a machine with this in its command line."""
+    processes = processes_of(namespace_of(world, node))
+    found = [p for p in processes if part in Path(f"/proc/{p}/cmdline").read_text().replace("\0", " ")]
+    assert len(found) == 1, (part, found)
     return found[0]
+
+
+def end_supervisor(world: World, node: str) -> None:
+    os.kill(named(world, node, "supervise.sh"), signal.SIGKILL)
+    world.wait("the supervisor is gone", lambda: not supervised(world, node))
+
+
+def supervised(world: World, node: str) -> bool:
+    (record,) = (record for record in Store(world.cloud).records().values() if record.spec.node == node)
+    return Machine(world.cloud, record).supervised
 
 
 def groups(world: World) -> list[Path]:
@@ -39,8 +51,7 @@ def groups(world: World) -> list[Path]:
 
 def test_a_machine_whose_supervisor_died_runs_on_and_is_looked_after_again(world: World) -> None:
     before = world.fabric.init_of("aws-1")
-    os.kill(named(world, "aws-1", "sh"), signal.SIGKILL)
-    world.wait("the supervisor is gone", lambda: "sh" not in names(world, "aws-1"))
+    end_supervisor(world, "aws-1")
     world.apply()
     assert world.fabric.init_of("aws-1") == before, "picked up, not booted again"
     world.fabric.reboot("aws-1")
@@ -49,8 +60,7 @@ def test_a_machine_whose_supervisor_died_runs_on_and_is_looked_after_again(world
 
 
 def test_a_machine_whose_supervisor_died_can_be_stopped(world: World) -> None:
-    os.kill(named(world, "aws-1", "sh"), signal.SIGKILL)
-    world.wait("the supervisor is gone", lambda: "sh" not in names(world, "aws-1"))
+    end_supervisor(world, "aws-1")
     world.apply()
     world.fabric.stop("aws-1")
     world.wait("nothing is left of it", lambda: not processes_of(namespace_of(world, "aws-1")))
@@ -69,7 +79,7 @@ def test_a_crashed_machine_is_booted_again(world: World) -> None:
 def test_a_machine_whose_nspawn_was_killed_never_runs_twice(world: World) -> None:
     orphan = world.fabric.init_of("gcp-1")
     os.kill(named(world, "gcp-1", "systemd-nspawn"), signal.SIGKILL)
-    world.wait("its supervisor ended", lambda: "sh" not in names(world, "gcp-1"))
+    world.wait("its supervisor ended", lambda: not supervised(world, "gcp-1"))
     world.apply()
     assert world.fabric.init_of("gcp-1") != orphan
     assert not Path(f"/proc/{orphan}/ns").exists() or orphan not in processes_of(namespace_of(world, "gcp-1"))
@@ -104,7 +114,7 @@ def test_what_belongs_to_no_machine_is_swept_away(world: World) -> None:
     for base in CGROUPS:
         if (Path(base) / "cgroup.procs").exists():
             (Path(base) / stray / "payload").mkdir(parents=True)
-    run("ip", "-n", world.cloud.internet, "link", "add", "v77-eth0", "type", "dummy")
+    run("ip", "-n", world.cloud.internet, "link", "add", "v77-eth0", "type", "veth", "peer", "name", "other")
     run("ip", "netns", "add", world.cloud.network_namespace(77))
     world.apply()
     assert not folder.exists()
@@ -178,13 +188,3 @@ def test_down_leaves_nothing_behind_even_when_records_are_damaged(tmp_path: Path
 
 def status(world: World, node: str) -> str:
     return {machine.spec.node: machine.status for machine in world.fabric.machines()}[node]
-
-
-def names(world: World, node: str) -> list[str]:
-    found: list[str] = []
-    for process in processes_of(namespace_of(world, node)):
-        try:
-            found.append(Path(f"/proc/{process}/comm").read_text().strip())
-        except OSError:
-            continue
-    return found
