@@ -2,20 +2,20 @@
 
 import pulumi
 
-from components import settings
 from components.gateway import WgGateway
 from components.network import make_sites
 from components.outputs import stack_outputs
 from components.plan import warnings
 from components.pushes import push_everything
+from components.settings.load import read
 from components.spoke import WgSpoke
 from components.stack import make_stack
 
-config = settings.read()
-for warning in warnings(config):
+settings = read()
+for warning in warnings(settings):
     pulumi.log.warn(warning)
 
-stack = make_stack(config)
+stack = make_stack(settings)
 sites = make_sites(stack)
 gateways = {
     name: WgGateway(machine, stack, sites.hetzner[machine.site]) for name, machine in stack.plan.gateways.items()

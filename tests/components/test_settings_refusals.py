@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 import yaml
 
-from components.settings import SettingsError, load
+from components.settings.errors import SettingsError
+from components.settings.load import load
 from tests.components.configs import KEY, as_engine_gives, changed, dev
 
 REFUSALS = Path(__file__).with_name("refusals.yaml")

@@ -1,0 +1,159 @@
+"""The plan: names, addresses and sizes, which must not move when the network grows."""
+
+from __future__ import annotations
+
+import datetime
+from ipaddress import IPv4Address
+from typing import Any
+
+import pytest
+import yaml
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from components.documents import prometheus_targets, skyserve_service, ssh_node_pools
+from components.names import MAX_NAME, label_value
+from components.plan import Plan, make_plan
+from components.server_types import RETIRED, resolve
+from components.settings.load import KEYS, load
+from components.settings.models import Settings
+from components.userdata import CERTIFICATE_PEM_BYTES, KEY_PEM_BYTES, LIMITS, largest_user_data, placeholder_pem
+from tests.components.configs import ROOT, as_engine_gives, changed, declared_defaults, dev
+from tests.components.recorder import key_pem
+
+
+def settings_of(**changes: Any) -> Settings:
+    return load(as_engine_gives(changed(dev(), changes)), "hybrid-wireguard", "dev", ())
+
+
+def plan_of(**changes: Any) -> Plan:
+    return make_plan(settings_of(**changes))
+
+
+def test_the_dev_stacks_addresses_never_change() -> None:
+    assert {name: str(machine.address) for name, machine in plan_of().machines.items()} == {
+        "hetzner-gw": "10.100.0.1",
+        "hetzner-1": "10.100.1.1",
+        "hetzner-2": "10.100.1.2",
+        "aws-1": "10.100.2.1",
+        "gcp-1": "10.100.3.1",
+    }
+
+
+def test_no_machine_moves_when_others_come_or_go() -> None:
+    before = plan_of().machines
+    grown = plan_of(**{"spokes/aws-2": {"site": "aws"}, "spokes/aws-11": {"site": "aws"}}).machines
+    shrunk = plan_of(**{"spokes/hetzner-1": ...}).machines
+    assert {name: grown[name] for name in before} == dict(before)
+    assert dict(shrunk) == {name: machine for name, machine in before.items() if name != "hetzner-1"}
+
+
+def test_the_gateways_default_address_is_the_overlays_first() -> None:
+    plan = plan_of(**{"gateways/hetzner-gw/address": ...})
+    assert plan.gateways["hetzner-gw"].address == IPv4Address("10.100.0.1")
+
+
+def test_the_order_in_the_file_is_of_no_account() -> None:
+    turned = {key: dict(reversed(value.items())) if isinstance(value, dict) else value for key, value in dev().items()}
+    turned_plan = make_plan(load(as_engine_gives(turned), "hybrid-wireguard", "dev", ()))
+    assert list(turned_plan.machines.items()) == list(plan_of().machines.items())
+
+
+def test_the_mtu_does_not_depend_on_which_machines_stand() -> None:
+    assert plan_of().mtu == plan_of(**{"spokes/gcp-1": ...}).mtu == 1380
+
+
+def test_allowed_ips_are_the_hubs() -> None:
+    allowed = {name: [str(n) for n in networks] for name, networks in plan_of().allowed_ips.items()}
+    assert allowed["hetzner-gw"] == ["10.100.0.0/16"]
+    assert allowed["aws-1"] == ["10.100.2.1/32"]
+    assert plan_of(spokes={}).allowed_ips.keys() == {"hetzner-gw"}
+
+
+def test_pulumi_yaml_declares_exactly_the_settings_that_are_read() -> None:
+    load(as_engine_gives({**declared_defaults(), **dev()}), "hybrid-wireguard", "dev", ())
+    assert set(declared_defaults()) == set(KEYS)
+
+
+def test_pulumi_yaml_says_what_each_setting_is() -> None:
+    declared = yaml.safe_load((ROOT / "Pulumi.yaml").read_text())["config"]
+    assert all(field["description"] and "default" in field and "type" in field for field in declared.values())
+
+
+@pytest.mark.parametrize("name", list(plan_of().machines))
+def test_user_data_stays_under_half_of_what_its_cloud_takes(name: str) -> None:
+    settings = settings_of()
+    plan = make_plan(settings)
+    machine = plan.machines[name]
+    assert largest_user_data(settings, plan, machine) <= LIMITS[machine.cloud] // 2
+
+
+def test_the_bound_on_a_keys_size_is_its_size() -> None:
+    assert {len(key_pem(str(n), "ECDSA")[0]) for n in range(20)} == {KEY_PEM_BYTES}
+    assert len(placeholder_pem("EC PRIVATE KEY", KEY_PEM_BYTES)) >= KEY_PEM_BYTES
+
+
+def test_no_certificate_is_larger_than_its_bound() -> None:
+    """With the longest names, the largest serial number and all that the program asks for."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "n" * MAX_NAME)])
+    start = datetime.datetime(2050, 1, 1)  # noqa: DTZ001  certificates take naive UTC; from 2050 on a longer form
+    addresses = [x509.IPAddress(IPv4Address(n)) for n in (1, 2)]
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(2**159 - 1)
+        .not_valid_before(start)
+        .not_valid_after(start)
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("n" * MAX_NAME), *addresses]), critical=False)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(key.public_key()), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .add_extension(x509.ExtendedKeyUsage([x509.ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    pem = certificate.public_bytes(serialization.Encoding.PEM)
+    assert len(pem) + 50 < CERTIFICATE_PEM_BYTES
+    assert len(placeholder_pem("CERTIFICATE", CERTIFICATE_PEM_BYTES)) >= CERTIFICATE_PEM_BYTES
+
+
+def test_every_successor_can_be_ordered_itself() -> None:
+    assert not {retired.successor for retired in RETIRED.values()} & set(RETIRED)
+    assert all(retired.source.startswith("https://") and len(retired.since) == 10 for retired in RETIRED.values())
+    assert resolve("aws", "cx22", keep_retired=False) == "cx22", "other clouds have their own types"
+
+
+@pytest.mark.parametrize(("text", "label"), [("Prod.EU", "prod-eu"), ("_x_", "x"), ("...", "none"), ("é" * 9, "none")])
+def test_labels_hold_what_all_clouds_take(text: str, label: str) -> None:
+    assert label_value(text) == label
+
+
+def test_skypilots_pool_holds_every_spoke_by_its_overlay_address() -> None:
+    pools = yaml.safe_load(ssh_node_pools(plan_of(), "burst"))
+    assert {host["ip"]: host["user"] for host in pools["burst"]["hosts"]} == {
+        "10.100.1.1": "root",
+        "10.100.1.2": "root",
+        "10.100.2.1": "ubuntu",
+        "10.100.3.1": "ubuntu",
+    }
+
+
+def test_the_service_runs_on_the_pool() -> None:
+    service = yaml.safe_load(skyserve_service(plan_of(), "burst"))
+    assert service["resources"]["infra"] == "ssh/burst"
+    assert service["service"]["replicas"] == 4
+
+
+def test_prometheus_is_told_every_node_once() -> None:
+    targets = prometheus_targets(plan_of())
+    assert sorted(group["targets"][0] for group in targets) == [
+        "10.100.0.1:9586",
+        "10.100.1.1:9586",
+        "10.100.1.2:9586",
+        "10.100.2.1:9586",
+        "10.100.3.1:9586",
+    ]
+    assert {group["labels"]["role"] for group in targets} == {"gateway", "spoke"}
