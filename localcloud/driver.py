@@ -25,7 +25,7 @@ CHANGING = ("create", "update", "replace", "delete", "import", "refresh")
 """Kinds of changes; `unchanged` and `read` are the other counts."""
 
 _ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
-_COUNT = re.compile(r"^ +(?:\+-|\+\+|--|[-+~=<>])? *(\d+) (?:to )?([a-z]+)", re.MULTILINE)
+_COUNT = re.compile(r"(\d+) (?:to )?([a-z]+)")
 _SALT = re.compile(r"^encryptionsalt:.*$", re.MULTILINE)
 _WORDS = {
     "created": "create", "updated": "update", "replaced": "replace", "deleted": "delete", "imported": "import",
@@ -329,8 +329,9 @@ def counts_in(text: str) -> dict[str, int]:
     counts: dict[str, int] = {}
     if found:
         for number, word in _COUNT.findall(summary.split("\n\n")[0]):
-            kind = str(word)
-            counts[_WORDS.get(kind, kind)] = int(number)
+            kind = _WORDS.get(str(word), str(word))
+            if kind in (*CHANGING, "unchanged", "discard"):
+                counts[kind] = int(number)
     return counts
 
 

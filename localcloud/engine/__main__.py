@@ -6,6 +6,7 @@ Exit status: 0, 1 when the operation failed, 2 when `--expect-no-changes` met so
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import os
 import signal
@@ -85,4 +86,5 @@ def _parser() -> argparse.ArgumentParser:
 
 if __name__ == "__main__":
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    gc.set_threshold(100_000, 50, 50)
     sys.exit(main())

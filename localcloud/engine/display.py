@@ -10,7 +10,7 @@ from typing import TextIO
 from localcloud.engine import urn as urns
 from localcloud.engine.changes import Change
 from localcloud.engine.paths import render
-from localcloud.engine.steps import CHANGING, Result, Step
+from localcloud.engine.steps import SHOWN, Result, Step
 from localcloud.engine.values import Secret, Value, masked
 
 _SIGNS = {
@@ -76,7 +76,7 @@ class Display:
         """The changes one by one, the outputs that change, and the counts."""
         with self._lock:
             for step in result.steps:
-                if step.operation in CHANGING:
+                if step.operation in SHOWN:
                     self._write(self._coloured(_SIGNS[step.operation], _title(step)))
                     if step.operation in ("update", "replace", "refresh"):
                         for line in change_lines(step.changes):
@@ -153,7 +153,7 @@ def _brief(value: Value) -> str:
 def summary(result: Result, *, preview: bool) -> str:
     """The counts, as the CLI writes them: `Resources:`, then a line a kind."""
     lines = ["Resources:"]
-    for operation in CHANGING:
+    for operation in SHOWN:
         if number := result.counts.get(operation):
             verb = f"to {operation}" if preview else _DONE[operation]
             lines.append(f"    {_SIGNS[operation]:2}{number} {verb}")
@@ -186,7 +186,7 @@ def as_json(operation: str, result: Result, messages: Sequence[tuple[str, str, s
                 ],
             }
             for step in result.steps
-            if step.operation in CHANGING
+            if step.operation in SHOWN
         ],
         "outputs": masked(result.outputs),
         "diagnostics": [{"urn": urn, "severity": severity, "message": text} for urn, severity, text in messages],

@@ -12,6 +12,7 @@ from typing import IO
 
 from localcloud.engine import language_host, lifeline
 from localcloud.engine.config import Config, Project
+from localcloud.engine.errors import EngineError
 from localcloud.engine.services import Context
 from localcloud.engine.steps import Reporter
 
@@ -78,10 +79,16 @@ def _hand_on(stream: IO[str], severity: str, reporter: Reporter) -> None:
 
 
 def passphrase(environment: Mapping[str, str]) -> str | None:
-    """The stack's passphrase as the environment gives it, itself or in a file; None when it does not."""
+    """The stack's passphrase as the environment gives it, itself or in a file; None when it does not.
+
+    Raises EngineError when the file cannot be read.
+    """
     if "PULUMI_CONFIG_PASSPHRASE" in environment:
         return environment["PULUMI_CONFIG_PASSPHRASE"]
     path = environment.get("PULUMI_CONFIG_PASSPHRASE_FILE")
     if path:
-        return Path(path).expanduser().read_text().rstrip("\r\n")
+        try:
+            return Path(path).expanduser().read_text().rstrip("\r\n")
+        except OSError as error:
+            raise EngineError(f"PULUMI_CONFIG_PASSPHRASE_FILE: cannot read {path}: {error.strerror}") from error
     return None

@@ -10,8 +10,10 @@ from typing import Protocol
 from localcloud.engine.changes import Change
 from localcloud.engine.values import Properties
 
-CHANGING = ("create", "update", "replace", "delete", "import", "discard", "refresh")
-"""Operations that change a stack, in the order in which they are summed up. `same` and `read` are the others."""
+CHANGING = ("create", "update", "replace", "delete", "import", "refresh")
+"""Operations that change a stack, in the order in which they are summed up."""
+SHOWN = (*CHANGING, "discard")
+"""Operations that are listed one by one. `discard` forgets what was only read; `same` and `read` are the others."""
 
 
 @dataclass(frozen=True)
@@ -19,7 +21,7 @@ class Step:
     """One operation on one resource."""
 
     operation: str
-    """One of `CHANGING`, `same` or `read`."""
+    """One of `SHOWN`, `same` or `read`."""
     urn: str
     type: str
     name: str

@@ -217,7 +217,9 @@ def _parse(path: Path, text: str) -> dict[str, Any]:
 
 
 def _corrupt(path: Path, why: str) -> EngineError:
-    return EngineError(f"{path} is corrupt ({why}): put back a copy, or remove it and what the stack made (`make down`)")
+    return EngineError(
+        f"{path} is corrupt ({why}): put back a copy, or remove it and what the stack made (`make down`)"
+    )
 
 
 def _replace(path: Path, text: str) -> None:

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import textwrap
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,7 +28,7 @@ PASSPHRASE = "x"
 SALT = "v1:7eTrkdN5pPM=:v1:uABu+G2YfNAJrHSY:0i2OIZGqHqxN8jSIy99T4SAWvjf0mA=="
 """Made by a pulumi CLI 3.260 with the passphrase `x`."""
 
-PRELUDE = '''
+PRELUDE = """
 import pulumi
 from pulumi import Output, ResourceOptions as O
 
@@ -39,15 +39,15 @@ class Box(pulumi.CustomResource):
 class Room(pulumi.ComponentResource):
     def __init__(self, name, opts=None):
         super().__init__("house:index:Room", name, {}, opts)
-'''
+"""
 
 
 @dataclass
 class Toy(provider_pb2_grpc.ResourceProviderServicer):
     """The package `toy`. Its `Box` takes any property and behaves as some of them say.
 
-    `shape` replaces on change; `shape` beginning with `fixed` is deleted before it is replaced. `refuse` fails the check,
-    `breaks` fails create and update, `stuck` makes but does not become ready. Outputs: the inputs, `serial`, `token`.
+    `shape` and `parent` replace on change; a `shape` that begins with `fixed` is deleted before it is replaced. `refuse`
+    fails check, `breaks` fails create and update, `sticky` fails delete. Outputs: the inputs, `serial`, `token`.
     """
 
     boxes: dict[str, dict[str, Any]] = field(default_factory=dict[str, dict[str, Any]])
@@ -151,7 +151,8 @@ class Toy(provider_pb2_grpc.ResourceProviderServicer):
         if request.tok != "toy:index:double":
             context.abort(grpc.StatusCode.INVALID_ARGUMENT, f"unknown function {request.tok}")
         number = plain(request.args)["number"]
-        return provider_pb2.InvokeResponse(**{"return": struct({"result": number * 2})})
+        answer: dict[str, Any] = {"return": struct({"result": number * 2})}
+        return provider_pb2.InvokeResponse(**answer)
 
     def Cancel(self, request: Any, context: Any) -> Any:
         return empty_pb2.Empty()
@@ -225,11 +226,18 @@ class World:
             text=True,
         )
 
-    def engine(self, operation: str, *options: str, stack: str = "dev", **environment: str) -> Ran:
-        """Runs the engine to its end, in this process."""
+    def engine(
+        self,
+        operation: str,
+        *options: str,
+        stack: str = "dev",
+        whole: Mapping[str, str] | None = None,
+        **environment: str,
+    ) -> Ran:
+        """Runs the engine to its end, in this process; with `whole` as its environment, or some variables more."""
         text = io.StringIO()
         with (
-            mock.patch.dict(os.environ, {**self.environment, **environment}, clear=True),
+            mock.patch.dict(os.environ, {**(whole or self.environment), **environment}, clear=True),
             contextlib.redirect_stdout(text),
             contextlib.redirect_stderr(text),
         ):
@@ -274,7 +282,7 @@ class World:
 
 
 @contextlib.contextmanager
-def serving(directory: Path) -> Iterator[World]:
+def serving(directory: Path) -> Generator[World]:
     """A world in a fresh directory, its provider serving on a free port of 127.0.0.1."""
     toy = Toy()
     pool = ThreadPoolExecutor(32)

@@ -184,7 +184,9 @@ def test_a_journal_of_an_older_state_is_ignored(world: World) -> None:
     assert world.json("up")["changeSummary"] == {"same": 2}
 
 
-@pytest.mark.parametrize("text", ["{", '{"version": 2}', "[]", '{"version": 3, "deployment": {"resources": [{"x": 1}]}}'])
+@pytest.mark.parametrize(
+    "text", ["{", '{"version": 2}', "[]", '{"version": 3, "deployment": {"resources": [{"x": 1}]}}']
+)
 def test_a_corrupt_state_is_refused_and_left_alone(world: World, text: str) -> None:
     world.up('Box("a")')
     world.state_file.write_text(text)

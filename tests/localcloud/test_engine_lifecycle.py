@@ -236,9 +236,7 @@ def test_what_dies_with_another_is_not_deleted_itself(world: World) -> None:
 
 def test_a_renamed_resource_is_kept_by_its_alias(world: World) -> None:
     world.up('r = Room("old")\nBox("old-box", O(parent=r))')
-    document = world.json(
-        "up", 'r = Room("new", O(aliases=[pulumi.Alias(name="old")]))\nBox("new-box", O(parent=r))'
-    )
+    document = world.json("up", 'r = Room("new", O(aliases=[pulumi.Alias(name="old")]))\nBox("new-box", O(parent=r))')
     assert changes(document) == {}, "a child named after its parent follows it"
     assert list(world.toy.boxes) == ["box-1"]
     assert world.urns() >= {"urn:pulumi:dev::toys::house:index:Room$toy:index:Box::new-box"}

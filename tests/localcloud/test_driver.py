@@ -1,0 +1,208 @@
+"""The driver chooses an engine, keeps the engines' states apart, and reads what they did."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import shutil
+import stat
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from localcloud import driver
+from localcloud.driver import DriverError, PulumiCli, SmallEngine, Stack, choose, counts_in
+from tests.localcloud.engine_world import SALT, World, serving
+
+FAKE_CLI = """#!/bin/sh
+echo "$@" >> "$FAKE_LOG"
+case "$1 $2" in
+  "version ") echo v9.9.9 ;;
+  "stack ls") echo "${FAKE_STACKS:-[]}" ;;
+  "stack init") echo "encryptionsalt: made" > "$5/Pulumi.dev.yaml" ;;
+  "stack output") echo '{"serial": "s"}' ;;
+  *) printf 'doing\\nResources:\\n    + 2 created\\n    +-1 replaced\\n    3 unchanged\\n\\nDuration: 1s\\n'; exit "${FAKE_STATUS:-0}" ;;
+esac
+"""
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    with serving(tmp_path) as world:
+        world.program('a = Box("a", size=1, key=Output.secret("hush"))\npulumi.export("key", a.key)')
+        yield world
+
+
+@pytest.fixture
+def stack(world: World) -> Stack:
+    environment = {**world.environment, "PATH": "/usr/bin:/bin"}
+    return Stack(world.project, "dev", world.directory / "instance", environment)
+
+
+@pytest.fixture
+def fake(stack: Stack, tmp_path: Path) -> Stack:
+    """The stack with a `pulumi` on PATH that writes down what it is asked."""
+    directory = tmp_path / "bin"
+    directory.mkdir()
+    (directory / "pulumi").write_text(FAKE_CLI)
+    (directory / "pulumi").chmod(0o755)
+    log = {"FAKE_LOG": str(tmp_path / "log"), "PATH": f"{directory}:/usr/bin:/bin"}
+    return replace(stack, environment={**stack.environment, **log})
+
+
+def asked(fake: Stack) -> list[str]:
+    return Path(fake.environment["FAKE_LOG"]).read_text().splitlines()
+
+
+def test_the_cli_is_chosen_where_it_is_on_path(stack: Stack, fake: Stack) -> None:
+    assert isinstance(choose(stack), SmallEngine)
+    assert "small engine" in choose(stack).description
+    chosen = choose(fake)
+    assert isinstance(chosen, PulumiCli)
+    assert "pulumi CLI v9.9.9" in chosen.description
+
+
+def test_the_small_engine_does_all_operations(world: World, stack: Stack) -> None:
+    output = io.StringIO()
+    engine = choose(stack, output)
+    before = {path.name: path.read_bytes() for path in world.project.iterdir()}
+    assert (engine.preview().counts, engine.preview().changes) == ({"create": 2}, 2)
+    assert engine.up().counts == {"create": 2}
+    assert engine.up().counts == {"unchanged": 2}
+    assert engine.up().changes == 0
+    assert engine.outputs() == {"key": "[secret]"}
+    assert engine.outputs(show_secrets=True) == {"key": "hush"}
+    world.toy.boxes["box-1"]["size"] = 3
+    assert engine.refresh().counts == {"refresh": 1, "unchanged": 1}
+    assert engine.destroy().counts == {"delete": 2}
+    assert not world.toy.boxes
+    assert "toy:index:Box a created" in output.getvalue()
+    assert "hush" not in output.getvalue()
+    assert {path.name: path.read_bytes() for path in world.project.iterdir() if path.is_file()} == before
+
+
+def test_a_failure_is_an_outcome(world: World, stack: Stack) -> None:
+    output = io.StringIO()
+    world.program('Box("a", refuse="red")')
+    assert not choose(stack, output).up().succeeded
+    assert "red is not liked" in output.getvalue()
+
+
+def test_commands_run_behind_the_prefix(stack: Stack, tmp_path: Path) -> None:
+    log = tmp_path / "prefix-log"
+    wrapper = tmp_path / "enter"
+    wrapper.write_text(f'#!/bin/sh\necho "$@" >> {log}\nexec "$@"\n')
+    wrapper.chmod(0o755)
+    engine = choose(replace(stack, prefix=(str(wrapper),)), io.StringIO())
+    assert engine.preview().succeeded
+    assert "localcloud.engine preview" in log.read_text()
+
+
+def test_the_cli_gets_the_configuration_copy_and_a_stack(fake: Stack) -> None:
+    outcome = choose(fake, io.StringIO()).up()
+    assert outcome.counts == {"create": 2, "replace": 1, "unchanged": 3}
+    listed, made, up = asked(fake)
+    assert listed == "stack ls --json"
+    assert made.startswith("stack init dev --cwd ")
+    assert str(fake.project) not in made, "stack init writes into the project it is given"
+    assert f"--config-file {fake.config_file}" in up
+    assert "--yes" in up
+    assert "--non-interactive" in up
+    assert fake.owner_file.read_text() == "pulumi"
+
+
+def test_the_cli_makes_no_stack_twice(fake: Stack) -> None:
+    known = replace(fake, environment={**fake.environment, "FAKE_STACKS": '[{"name": "organization/toys/dev"}]'})
+    choose(known, io.StringIO()).preview()
+    assert not [line for line in asked(known) if line.startswith("stack init")]
+
+
+def test_a_failure_of_the_cli_is_an_outcome(fake: Stack) -> None:
+    failing = replace(fake, environment={**fake.environment, "FAKE_STATUS": "255"})
+    assert not choose(failing, io.StringIO()).up().succeeded
+    assert choose(failing, io.StringIO()).outputs() == {"serial": "s"}
+
+
+def test_each_engine_refuses_the_others_state(world: World, stack: Stack, fake: Stack) -> None:
+    assert choose(stack, io.StringIO()).up().succeeded
+    for act in ("preview", "up", "destroy", "outputs"):
+        with pytest.raises(DriverError, match="make down"):
+            getattr(choose(fake, io.StringIO()), act)()
+    assert choose(stack, io.StringIO()).destroy().succeeded
+    assert choose(fake, io.StringIO()).up().succeeded
+    with pytest.raises(DriverError, match="was made with the pulumi CLI"):
+        choose(stack, io.StringIO()).up()
+
+
+def test_what_the_cli_made_by_hand_is_the_clis(stack: Stack) -> None:
+    checkpoint = stack.backend / ".pulumi" / "stacks" / "toys" / "dev.json"
+    checkpoint.parent.mkdir(parents=True)
+    checkpoint.write_text(json.dumps({"checkpoint": {"latest": {"resources": [{}]}}}))
+    with pytest.raises(DriverError, match="was made with the pulumi CLI"):
+        choose(stack, io.StringIO()).up()
+    checkpoint.write_text(json.dumps({"checkpoint": {"latest": {}}}))
+    assert choose(stack, io.StringIO()).preview().succeeded
+
+
+def test_locks_of_dead_processes_are_dropped_and_those_of_living_ones_kept(fake: Stack) -> None:
+    locks = fake.backend / ".pulumi" / "locks" / "organization" / "toys" / "dev"
+    locks.mkdir(parents=True)
+    (locks / "dead.json").write_text(json.dumps({"pid": 2**22 + 1}))
+    (locks / "alive.json").write_text(json.dumps({"pid": os.getpid()}))
+    choose(fake, io.StringIO()).preview()
+    assert [path.name for path in locks.iterdir()] == ["alive.json"]
+
+
+def test_the_configuration_copy_keeps_its_own_salt_and_nothing_else(world: World, stack: Stack) -> None:
+    world.config("config: {toys:a: 1}\n")
+    stack.instance.mkdir()
+    stack.config_file.write_text("encryptionsalt: own\nconfig: {toys:a: 0}\n")
+    driver.copy_config(stack)
+    assert stack.config_file.read_text() == "encryptionsalt: own\nconfig: {toys:a: 1}\n"
+    assert stat.S_IMODE(stack.config_file.stat().st_mode) == 0o600
+    world.config(f"encryptionsalt: {SALT}\n")
+    driver.copy_config(stack)
+    assert stack.config_file.read_text() == f"encryptionsalt: {SALT}\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "counts"),
+    [
+        ("Resources:\n    + 5 to create\n", {"create": 5}),
+        ("Resources:\n    ~ 1 updated\n    - 2 deleted\n    7 unchanged\n\nDuration: 3s\n",
+         {"update": 1, "delete": 2, "unchanged": 7}),
+        ("x\nResources:\n    1 unchanged\n\nagain\nResources:\n    +-3 to replace\n    4 changes. 2 unchanged\n",
+         {"replace": 3, "unchanged": 2}),
+        ("error: no such thing\n", {}),
+    ],
+)  # fmt: skip
+def test_counts_are_read_from_the_summary(text: str, counts: dict[str, int]) -> None:
+    assert counts_in(text) == counts
+
+
+@pytest.mark.pulumi_cli
+def test_the_real_cli_does_all_operations_and_changes_no_file_of_the_project(world: World, stack: Stack) -> None:
+    found = shutil.which("pulumi")
+    assert found
+    path = f"{Path(found).parent}:{Path(sys.executable).parent}:/usr/bin:/bin"
+    real = replace(stack, environment={**stack.environment, "PATH": path})
+    (world.project / "__pycache__").mkdir(exist_ok=True)
+    before = {path.name: path.read_bytes() for path in world.project.iterdir() if path.is_file()}
+    output = io.StringIO()
+    cli = choose(real, output)
+    assert isinstance(cli, PulumiCli)
+    assert cli.preview().counts == {"create": 2}
+    assert cli.up().counts == {"create": 2}, output.getvalue()
+    assert cli.up().counts == {"unchanged": 2}
+    assert cli.outputs() == {"key": "[secret]"}
+    assert cli.outputs(show_secrets=True) == {"key": "hush"}
+    with pytest.raises(DriverError, match="make down"):
+        choose(stack, output).up()
+    assert cli.destroy().counts == {"delete": 2}
+    assert not world.toy.boxes
+    assert {path.name: path.read_bytes() for path in world.project.iterdir() if path.is_file()} == before
+    assert choose(stack, output).up().succeeded
