@@ -18,7 +18,6 @@ from types import MappingProxyType
 _HERE = Path(__file__).parent
 KIT = _HERE / "kit"
 _COMMON = {
-    "etc/apt/apt.conf.d/60hybridnet": KIT / "updates.conf",
     "etc/systemd/system/hybridnet.service": KIT / "hybridnet.service",
     "usr/local/lib/hybridnet/stage0.py": _HERE.parent / "node" / "stage0.py",
 }

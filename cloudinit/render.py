@@ -28,6 +28,11 @@ PACKAGES = (
     "unattended-upgrades",
 )
 """The same names in Debian 12, Ubuntu 22.04 and 24.04: one unknown name and apt would install none."""
+APT_CONFIG = """Acquire::Retries "9";
+APT::Periodic::Update-Package-Lists "1";
+APT::Periodic::Unattended-Upgrade "1";
+"""
+"""Written before the packages are installed, since a machine whose first boot misses them stays out for good."""
 
 
 @cache
@@ -59,7 +64,10 @@ def _document(role: str, public: Mapping[str, str], secret: Mapping[str, str]) -
         .render(
             packages=PACKAGES,
             kit=packed_file(role).read_text().strip(),
-            public={path: content.rstrip("\n") for path, content in public.items()},
+            public={
+                path: content.rstrip("\n")
+                for path, content in {"/etc/apt/apt.conf.d/60hybridnet": APT_CONFIG, **public}.items()
+            },
             secret={path: content.rstrip("\n") for path, content in secret.items()},
         )
     )

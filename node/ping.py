@@ -31,13 +31,13 @@ def request(identifier: int, sequence: int) -> bytes:
     return _HEADER.pack(_ECHO_REQUEST, 0, checksum(bare), identifier, sequence)
 
 
-def reply(packet: bytes) -> tuple[int, int] | None:
-    """(identifier, sequence) of the echo reply in an IPv4 packet, or None when it is none."""
+def reply(packet: bytes) -> int | None:
+    """The identifier of the echo reply in an IPv4 packet, or None when it is none."""
     length = (packet[0] & 0x0F) * 4 if packet else 0
     if len(packet) < length + _HEADER.size or length < 20:
         return None
-    kind, _, _, identifier, sequence = _HEADER.unpack_from(packet, length)
-    return (identifier, sequence) if kind == _ECHO_REPLY else None
+    kind, _, _, identifier, _ = _HEADER.unpack_from(packet, length)
+    return identifier if kind == _ECHO_REPLY else None
 
 
 class Pinger:
@@ -59,12 +59,12 @@ class Pinger:
                 self.socket.sendto(packet, (str(address), 0))
 
     def answered(self) -> set[IPv4Address]:
-        """Who has answered the last :meth:`send`, as far as read now."""
+        """Who has answered since the last call."""
         found: set[IPv4Address] = set()
         with contextlib.suppress(BlockingIOError):
             while True:
                 packet, (address, _) = self.socket.recvfrom(2048)
-                if reply(packet) == (self._identifier, self._sequence):
+                if reply(packet) == self._identifier:
                     found.add(IPv4Address(address))
         return found
 

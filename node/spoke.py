@@ -17,6 +17,7 @@ from typing import Any, cast
 
 from node import config as machine
 from node import release
+from node.log import say
 from node.pulse import OrphanedError, Pulse
 from node.stage0 import LIMIT
 
@@ -24,10 +25,6 @@ ASK_SECONDS = 10.0
 CHECK_SECONDS = 30.0
 _TIMEOUT = 5.0
 _CHUNK = 1 << 16
-
-
-def say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
 
 
 class Gateway:

@@ -57,7 +57,7 @@ def store(key: str, headers: Mapping[str, str], body: bytes) -> tuple[int, str]:
         return 403, "wrong signature"
     place, highest = RELEASES / str(number), max(numbers(), default=0)
     if number <= highest:
-        if not place.exists() or (place / "archive").read_bytes() != body:
+        if not (place / "archive").exists() or (place / "archive").read_bytes() != body:
             return 409, f"release {highest} is here"
         return (409, "this release failed here") if has(number, "bad") else (200, "same")
     new = RELEASES / "new"

@@ -4,20 +4,16 @@ from __future__ import annotations
 
 import os
 import socket
-import sys
 from ipaddress import IPv4Address
 
 from node import config as machine
 from node.files import StateError
 from node.firewall import NftTool
 from node.gateway.network import Network
+from node.log import say
 from node.ping import Pinger
 from node.pulse import OrphanedError, Pulse
 from node.wireguard import WgTool, WireGuardError
-
-
-def say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
 
 
 def restore(network: Network, pinger: Pinger) -> None:
@@ -31,14 +27,17 @@ def restore(network: Network, pinger: Pinger) -> None:
 
 
 def check() -> None:
-    """What a release asks itself before it takes over: state, plan and every import; changes nothing."""
+    """What a release asks itself before it takes over: imports, state and plan.
+
+    It looks at nothing that the running release might find broken too: a newer one may be what mends it.
+    """
     from node.gateway import service
 
     network = Network(machine.load(), WgTool(), NftTool())
     network.load()
     network.rosters.verify()
     if network.rosters.kept:
-        network.plan(network.rosters.kept.roster)
+        network.desired(network.rosters.kept.roster)
     say(f"the state and {service.__name__} are well")
 
 

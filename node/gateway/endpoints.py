@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import cast
 
 from node import files
+from node.log import say
 
 
 class Endpoints:
@@ -30,7 +30,7 @@ class Endpoints:
         except files.StateError as error:
             aside = self._path.with_name(self._path.name + ".corrupt")
             self._path.replace(aside)
-            print(f"{error} It is kept as {aside}.", file=sys.stderr, flush=True)
+            say(f"{error} It is kept as {aside}.")
 
     def remember(self, heard: Mapping[str, str], keys: Iterable[str]) -> None:
         """Note where peers were heard from now, and forget all but ``keys``; the disk is touched only by a change."""

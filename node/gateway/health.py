@@ -11,7 +11,7 @@ MISSES = 2
 
 
 class Probe(Protocol):
-    """Sends one echo request to each address, and tells who has answered the last one."""
+    """Sends one echo request to each address, and tells who has answered since it was last asked."""
 
     def send(self, addresses: Iterable[IPv4Address]) -> None: ...
 
@@ -39,6 +39,10 @@ class Health:
         self._misses = {address: misses for address, misses in self._misses.items() if address in targets}
         self._heard = set()
         self._probe.send(targets)
+
+    def greet(self, addresses: Iterable[IPv4Address]) -> None:
+        """Send a probe out of turn: to a new peer it opens the tunnel, which would else wait for the peer's own try."""
+        self._probe.send(addresses)
 
     def healthy(self) -> set[IPv4Address]:
         """Who is healthy now; an answer counts as soon as it is here."""

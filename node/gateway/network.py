@@ -36,11 +36,9 @@ class Network:
         self.rosters.load()
         self.endpoints.load()
 
-    def plan(self, roster: Roster) -> tuple[Sequence[Peer], list[Change]]:
-        """The peers that this gateway should have, and what is to be changed for it; observes, changes nothing."""
-        desired = peers_of(roster.network, roster.node(self.config.name), roster.nodes)
-        self.observed = dict(self._wireguard.peers())
-        return desired, changes(desired, self.observed, self.endpoints.known)
+    def desired(self, roster: Roster) -> Sequence[Peer]:
+        """The peers that this gateway should have by ``roster``."""
+        return peers_of(roster.network, roster.node(self.config.name), roster.nodes)
 
     def reconcile(self) -> list[Change]:
         """Make the network equal to the roster, and say what was changed on the interface.
@@ -55,7 +53,9 @@ class Network:
         self._firewall.keep(roster.wireguard_sources, roster.admin_cidrs)
         if self._wireguard.mtu() != roster.mtu:
             self._wireguard.set_mtu(roster.mtu)
-        desired, needed = self.plan(roster)
+        desired = self.desired(roster)
+        self.observed = dict(self._wireguard.peers())
+        needed = changes(desired, self.observed, self.endpoints.known)
         if needed:
             self._wireguard.apply(needed)
             self.observed = dict(self._wireguard.peers())
@@ -70,7 +70,7 @@ class Network:
         if self.rosters.kept is None:
             return {}
         roster = self.rosters.kept.roster
-        keys = {peer.public_key for peer in peers_of(roster.network, roster.node(self.config.name), roster.nodes)}
+        keys = {peer.public_key for peer in self.desired(roster)}
         return {node.public_key: node.address for node in roster.nodes if node.public_key in keys}
 
     def peer_status(self, healthy: set[IPv4Address]) -> list[dict[str, Any]]:

@@ -6,9 +6,8 @@ import asyncio
 import contextlib
 import signal
 import socket
-import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from node import release
@@ -16,23 +15,22 @@ from node.gateway.api import application
 from node.gateway.health import Health
 from node.gateway.listener import Listener, tls_context
 from node.gateway.network import Network
+from node.log import say
 from node.ping import Pinger
 from node.pulse import Pulse
 from node.wireguard import WireGuardError
 
 TICK_SECONDS = 2.0
+TRIAL_SECONDS = 0.2
+"""Between two looks at a newer release's self-check."""
 PROBE_SECONDS = 5.0
 CHECK_SECONDS = 30.0
 STALE_SECONDS = 15.0
 """Without a successful reconcile for this long the service says that it is not healthy."""
 
 
-def say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
-
-
 class Service:
-    """A gateway's roster, network and release behind the API. ``stop`` is set by a signal or a newer release."""
+    """A gateway's roster, network and release behind the API; ``stop`` is set by a signal or for a newer release."""
 
     def __init__(self, network: Network, health: Health, pulse: Pulse, own: release.Release | None) -> None:
         self.stop = asyncio.Event()
@@ -80,18 +78,21 @@ class Service:
         }
 
     async def offer_roster(self, body: bytes, signature: str | None) -> tuple[int, str]:
-        async with self._lock:
-            status, reason = await asyncio.to_thread(self._network.rosters.offer, body, signature)
-        say(f"a roster was offered: {status} {reason}")
-        self._wake.set()
-        return status, reason
+        return await self._offer("roster", lambda: self._network.rosters.offer(body, signature))
 
     async def offer_release(self, headers: Mapping[str, str], body: bytes) -> tuple[int, str]:
+        key = self._network.config.signing_public_key
+        return await self._offer("release", lambda: release.store(key, headers, body))
+
+    async def _offer(self, what: str, take: Callable[[], tuple[int, str]]) -> tuple[int, str]:
         async with self._lock:
-            key = self._network.config.signing_public_key
-            status, reason = await asyncio.to_thread(release.store, key, headers, body)
-        say(f"a release was offered: {status} {reason}")
-        self._wake.set()
+            try:
+                status, reason = await asyncio.to_thread(take)
+            except OSError as error:
+                status, reason = 507, f"it cannot be stored: {error}"
+        say(f"a {what} was offered: {status} {reason}")
+        if status == 201:
+            self._wake.set()
         return status, reason
 
     async def run(self) -> None:
@@ -102,14 +103,15 @@ class Service:
                 self._wake.clear()
                 await self._tick()
                 with contextlib.suppress(asyncio.TimeoutError):
-                    await asyncio.wait_for(self._wake.wait(), TICK_SECONDS)
+                    await asyncio.wait_for(self._wake.wait(), TRIAL_SECONDS if self._trial else TICK_SECONDS)
         finally:
             probes.cancel()
             if self._trial:
                 self._trial.end()
 
-    def wake(self) -> None:
-        """End the pause between two ticks."""
+    def end(self) -> None:
+        """End :meth:`run` soon."""
+        self.stop.set()
         self._wake.set()
 
     async def _tick(self) -> None:
@@ -118,6 +120,7 @@ class Service:
                 made = await asyncio.to_thread(self._network.reconcile)
             if made:
                 say(f"changed {len(made)} peers")
+                self._health.greet(self._network.peer_addresses().values())
             self._reconciled, self._problem = time.monotonic(), ""
         except (WireGuardError, OSError) as error:
             if str(error) != self._problem:
@@ -145,7 +148,7 @@ class Service:
         say(f"release {self._trial.number} {'is well and takes over' if passed else 'failed its check'}")
         self._trial = None
         if passed:
-            self.stop.set()
+            self.end()
 
     async def _probe(self) -> None:
         loop = asyncio.get_running_loop()
@@ -162,12 +165,8 @@ async def serve(network: Network, pinger: Pinger, pulse: Pulse, listener: socket
     service = Service(network, Health(pinger), pulse, release.running())
     loop = asyncio.get_running_loop()
 
-    def stop() -> None:
-        service.stop.set()
-        service.wake()
-
     for each in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(each, stop)
+        loop.add_signal_handler(each, service.end)
     https = Listener(application(service), listener, tls_context(network.config.files))
     await https.start()
     try:

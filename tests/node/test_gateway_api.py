@@ -115,8 +115,7 @@ async def gateway(tmp_path: Path, stack: Stack, monkeypatch: pytest.MonkeyPatch)
         connector = aiohttp.TCPConnector(ssl=client, limit=0, force_close=True)
         async with aiohttp.ClientSession(connector=connector) as session:
             yield Gateway(service, network, wireguard, firewall, stack, port, session, state)
-        service.stop.set()
-        service.wake()
+        service.end()
         await running
         await https.close()
 
@@ -204,7 +203,6 @@ async def test_an_interface_that_does_not_answer_makes_the_service_say_so(
 ) -> None:
     monkeypatch.setattr("node.gateway.service.STALE_SECONDS", 0.0)
     gateway.wireguard.broken = True
-    gateway.service.wake()
     assert (await gateway.ask("GET", "/v1/status"))[1]["healthy"] is False
     gateway.wireguard.broken = False
     monkeypatch.undo()
@@ -237,7 +235,6 @@ async def test_a_release_that_fails_its_check_is_told_and_this_one_goes_on(gatew
             status = (await gateway.ask("GET", "/v1/status"))[1]
             if status["failed_release"]:
                 return status
-            gateway.service.wake()
             await asyncio.sleep(0.05)
 
     status = await asyncio.wait_for(failed(), 20)
@@ -257,7 +254,6 @@ async def test_a_release_that_finds_itself_well_makes_this_one_stop(gateway: Gat
 
     async def stopped() -> None:
         while not gateway.service.stop.is_set():
-            gateway.service.wake()
             await asyncio.sleep(0.05)
 
     await asyncio.wait_for(stopped(), 20)

@@ -1,0 +1,10 @@
+"""What the journal gets: one line at a time, and never a secret."""
+
+from __future__ import annotations
+
+import sys
+
+
+def say(text: str) -> None:
+    """A line for the journal, which keeps what services write to standard error."""
+    print(text, file=sys.stderr, flush=True)
