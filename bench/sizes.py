@@ -12,9 +12,9 @@ import yaml
 
 from bench.figures import Row
 from bench.stacks import PREFIX, stack_config
-from components import settings
 from components.plan import Plan, make_plan, nodes_of
-from components.settings import Settings
+from components.settings import load as settings
+from components.settings.models import Settings
 from components.userdata import LIMITS, largest_user_data
 from overlay.model import Node
 from overlay.roster import Roster, canonical
