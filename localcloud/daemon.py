@@ -37,9 +37,9 @@ def ensure(cloud: Cloud, namespace: Path, *, current: bool = False) -> dict[str,
 
     With `current` one that runs older code than there is now is replaced.
     """
-    if is_running(cloud) and cloud.providers.exists():
-        if not current or cloud.daemon_pid.stat().st_mtime > _newest_source():
-            return _ports(cloud)
+    serves = is_running(cloud) and cloud.providers.exists()
+    if serves and not (current and cloud.daemon_pid.stat().st_mtime < _newest_source()):
+        return _ports(cloud)
     stop(cloud)
     cloud.providers.unlink(missing_ok=True)
     if not _start(cloud, namespace):
