@@ -11,6 +11,7 @@ import yaml
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from components.documents import prometheus_targets, skyserve_service, ssh_node_pools
 from components.names import MAX_NAME, label_value
@@ -55,7 +56,9 @@ def test_the_gateways_default_address_is_the_overlays_first() -> None:
 
 
 def test_the_order_in_the_file_is_of_no_account() -> None:
-    turned = {key: dict(reversed(value.items())) if isinstance(value, dict) else value for key, value in dev().items()}
+    turned: dict[str, Any] = dev()
+    for key in ("sites", "gateways", "spokes"):
+        turned[key] = dict(reversed(list(turned[key].items())))
     turned_plan = make_plan(load(as_engine_gives(turned), "hybrid-wireguard", "dev", ()))
     assert list(turned_plan.machines.items()) == list(plan_of().machines.items())
 
@@ -97,7 +100,7 @@ def test_the_bound_on_a_keys_size_is_its_size() -> None:
 def test_no_certificate_is_larger_than_its_bound() -> None:
     """With the longest names, the largest serial number and all that the program asks for."""
     key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "n" * MAX_NAME)])
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "n" * MAX_NAME)])
     start = datetime.datetime(2050, 1, 1)  # noqa: DTZ001  certificates take naive UTC; from 2050 on a longer form
     addresses = [x509.IPAddress(IPv4Address(n)) for n in (1, 2)]
     certificate = (
@@ -112,7 +115,7 @@ def test_no_certificate_is_larger_than_its_bound() -> None:
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
         .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(key.public_key()), critical=False)
         .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .add_extension(x509.ExtendedKeyUsage([x509.ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
+        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
         .sign(key, hashes.SHA256())
     )
     pem = certificate.public_bytes(serialization.Encoding.PEM)

@@ -1,0 +1,89 @@
+"""The contract with other stacks: what is exported, and the reader of it."""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Address, IPv4Network
+from typing import Any
+
+import pytest
+
+from components.outputs import PLAIN, OutputsError, parse_outputs
+from tests.components.configs import ROOT, changed, dev
+from tests.components.recorder import GATEWAY_IP, is_secret, plain, run_program
+
+FIELDS = {
+    "schema_version",
+    "wg_gateway_ip",
+    "gateways",
+    "peers",
+    "network",
+    "ssh_node_pools",
+    "skyserve_service",
+    "prometheus_targets",
+    "join",
+    "ssh_private_key",
+}
+
+
+@pytest.fixture(scope="module")
+def exported() -> dict[str, Any]:
+    return plain(run_program(dev()).outputs)
+
+
+def test_exactly_these_fields_are_exported(exported: dict[str, Any]) -> None:
+    assert set(exported) == FIELDS
+
+
+def test_the_page_names_every_field(exported: dict[str, Any]) -> None:
+    page = (ROOT / "docs" / "exports.md").read_text()
+    assert [field for field in FIELDS if f"`{field}`" not in page] == []
+    inner = {*exported["gateways"][0], *exported["peers"][0], *exported["network"], *exported["join"]}
+    assert [field for field in inner if f"`{field}`" not in page] == []
+
+
+def test_the_reader_gives_typed_values(exported: dict[str, Any]) -> None:
+    outputs = parse_outputs(exported)
+    assert outputs.wg_gateway_ip == GATEWAY_IP
+    assert outputs.network.overlay == IPv4Network("10.100.0.0/16")
+    assert outputs.network.sites["aws"] == IPv4Network("10.100.2.0/24")
+    (gateway,) = outputs.gateways
+    assert gateway.address == IPv4Address("10.100.0.1")
+    assert gateway.url == f"https://{GATEWAY_IP}:8443"
+    by_name = {peer.name: peer for peer in outputs.peers}
+    assert by_name["aws-1"].allowed_ips == (IPv4Network("10.100.2.1/32"),)
+    assert by_name["aws-1"].endpoint is None
+    assert by_name["hetzner-gw"].endpoint == f"{GATEWAY_IP}:51820"
+    assert by_name["hetzner-gw"].allowed_ips == (IPv4Network("10.100.0.0/16"),)
+
+
+def test_the_reader_passes_over_fields_that_came_later(exported: dict[str, Any]) -> None:
+    later = {**exported, "weather": "fine", "peers": [{**peer, "mood": "good"} for peer in exported["peers"]]}
+    assert parse_outputs(later) == parse_outputs(exported)
+
+
+@pytest.mark.parametrize("version", [None, 0, 2, "1"])
+def test_another_version_is_refused(exported: dict[str, Any], version: object) -> None:
+    with pytest.raises(OutputsError, match="schema_version is"):
+        parse_outputs({**exported, "schema_version": version})
+
+
+@pytest.mark.parametrize("field", sorted(set(PLAIN) - {"schema_version"}))
+def test_a_missing_field_is_refused(exported: dict[str, Any], field: str) -> None:
+    with pytest.raises(OutputsError, match=field):
+        parse_outputs({key: value for key, value in exported.items() if key != field})
+
+
+def test_what_the_reader_asks_for_is_no_secret() -> None:
+    outputs = run_program(dev()).outputs
+    assert {name for name, value in outputs.items() if is_secret(value)} == set(outputs) - set(PLAIN)
+
+
+def test_join_says_where_and_whom_to_trust(exported: dict[str, Any]) -> None:
+    assert exported["join"]["url"] == f"https://{GATEWAY_IP}:8443"
+    assert exported["join"]["ca"].startswith("-----BEGIN CERTIFICATE-----")
+    assert exported["join"]["tokens"] == {}
+
+
+def test_peers_are_exactly_what_is_declared() -> None:
+    outputs = run_program(changed(dev(), {"spokes/aws-2": {"site": "aws"}, "spokes/gcp-1": ...})).outputs
+    assert [peer["name"] for peer in outputs["peers"]] == ["hetzner-gw", "aws-1", "aws-2", "hetzner-1", "hetzner-2"]

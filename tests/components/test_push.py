@@ -1,0 +1,264 @@
+"""Pushes to gateways: numbers, signatures, waiting, refusals; over real TLS on 127.0.0.1."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pulumi.runtime import rpc
+
+from components import release
+from components.control import ControlPlane, Held, PushError, next_number, parse_status
+from components.push import ReleaseProvider, RosterProvider, roster_document
+from overlay.roster import content_digest, parse
+from tests.components.configs import dev
+from tests.components.gateways import SIGNING_KEY, Gateway, Time, ca_pem, serving
+from tests.components.recorder import run_program
+
+
+@pytest.fixture
+def gateway(tmp_path: Path) -> Iterator[Gateway]:
+    with serving(Gateway(), tmp_path) as found:
+        yield found
+
+
+@pytest.fixture
+def time() -> Time:
+    return Time()
+
+
+def inputs_of(gateway: Gateway, **changes: Any) -> dict[str, Any]:
+    """A roster's inputs for one gateway and two spokes."""
+    return {
+        "network": {
+            "overlay": "10.100.0.0/16",
+            "topology": "hub",
+            "mtu": 1380.0,
+            "sites": {"aws": {"cloud": "aws", "subnet": "10.100.2.0/24", "region": "eu-central-1"}},
+        },
+        "nodes": {
+            "gw": node("10.100.0.1", "GE1AFY974hTtgqQ9UOajVqW0pdAzqdj0XKSHNSudHDc=", "gateway", "192.0.2.1:51820"),
+            "aws-1": node("10.100.2.1", "sVH5o+GYs26IfJWoiPlQy/O1rFKFvfHr35p13mgdvD4=", "spoke", None),
+        },
+        "wireguardSources": ["0.0.0.0/0", "::/0"],
+        "adminCidrs": ["203.0.113.0/24"],
+        "gateways": {"gw": {"url": gateway.url, "serverId": "7"}},
+        "ca": ca_pem(),
+        "signingKey": SIGNING_KEY,
+        "__provider": "pickled",
+        **changes,
+    }
+
+
+def node(address: str, key: str, role: str, endpoint: str | None) -> dict[str, Any]:
+    found = {"site": "aws", "role": role, "address": address, "publicKey": key}
+    return found if endpoint is None else {**found, "endpoint": endpoint}
+
+
+def release_inputs(gateway: Gateway) -> dict[str, Any]:
+    return {
+        "sha256": release.build().sha256,
+        "gateways": {"gw": {"url": gateway.url, "serverId": "7"}},
+        "ca": ca_pem(),
+        "signingKey": SIGNING_KEY,
+        "__provider": "pickled",
+    }
+
+
+@pytest.mark.parametrize(
+    ("stored", "digest", "reported", "number"),
+    [
+        (None, "a", [], 1),
+        (None, "a", [7], 8),
+        (Held(3, "a"), "a", [3], 3),
+        (Held(3, "a"), "a", [2], 3),
+        (Held(3, "a"), "a", [], 3),
+        (Held(3, "a"), "a", [3, 5], 6),
+        (Held(3, "a"), "b", [3], 4),
+        (Held(3, "a"), "b", [9], 10),
+        (Held(9, "a"), "b", [3], 10),
+    ],
+)
+def test_the_number_is_above_all_and_the_same_for_the_same(
+    stored: Held | None, digest: str, reported: list[int], number: int
+) -> None:
+    assert next_number(stored, digest, reported) == number
+
+
+def test_a_roster_is_pushed_and_numbered(gateway: Gateway, time: Time) -> None:
+    state = RosterProvider().push(inputs_of(gateway), None, time.patience())
+    assert state["number"] == 1
+    assert gateway.roster is not None
+    assert gateway.roster["content"] == state["digest"]
+    assert "__provider" not in state
+    assert state["signingKey"] == SIGNING_KEY, "the engine keeps it secret only under the input's own name"
+
+
+def test_an_unchanged_roster_keeps_its_number_and_bytes(gateway: Gateway, time: Time) -> None:
+    provider = RosterProvider()
+    first = provider.push(inputs_of(gateway), None, time.patience())
+    again = provider.push(inputs_of(gateway), Held(first["number"], first["digest"]), time.patience())
+    assert (again["number"], again["digest"]) == (first["number"], first["digest"])
+    assert gateway.puts == [("roster", 1), ("roster", 1)]
+
+
+def test_a_gateway_that_lost_its_disk_is_told_again(gateway: Gateway, time: Time) -> None:
+    state = RosterProvider().push(inputs_of(gateway), Held(4, "other"), time.patience())
+    gateway.roster = None
+    again = RosterProvider().push(inputs_of(gateway), Held(state["number"], state["digest"]), time.patience())
+    assert again["number"] == state["number"] == 5
+    assert gateway.roster is not None
+
+
+def test_a_changed_roster_goes_above_what_somebody_else_pushed(gateway: Gateway, time: Time) -> None:
+    gateway.roster = {"number": 41, "sha256": "x", "content": "theirs"}
+    assert RosterProvider().push(inputs_of(gateway), Held(3, "old"), time.patience())["number"] == 42
+
+
+def test_a_push_waits_for_a_gateway_that_boots_and_says_so(gateway: Gateway, time: Time) -> None:
+    gateway.answers_before = [(503, {"reason": "no release yet"})] * 40
+    assert RosterProvider().push(inputs_of(gateway), None, time.patience())["number"] == 1
+    assert time.now >= 40
+    assert 2 <= len(time.said) <= 6, "now and then, not at every try"
+    assert "status 503" in time.said[0]
+
+
+def test_a_push_gives_up_after_ten_minutes_and_says_what_to_do(time: Time) -> None:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        nobody = Gateway(url=f"https://127.0.0.1:{unused.getsockname()[1]}")
+        with pytest.raises(PushError, match=r"gw at 127.*waited 600 s until it answers.*run `pulumi up` again"):
+            RosterProvider().push(inputs_of(nobody), None, time.patience())
+    assert 600 <= time.now < 605
+
+
+def test_a_gateway_of_another_authority_is_told_nothing(gateway: Gateway, time: Time) -> None:
+    with pytest.raises(PushError, match="certificate is not this stack's"):
+        RosterProvider().push(inputs_of(gateway, ca=ca_pem("another")), None, time.patience())
+    assert not gateway.puts
+    assert time.now == 0, "waiting would not help"
+
+
+def test_a_refused_signature_says_what_to_do(gateway: Gateway, time: Time) -> None:
+    from tests.components.recorder import key_pem
+
+    foreign = key_pem("foreign", "ED25519")[0]
+    with pytest.raises(PushError, match=r"gw refused /v1/roster: the signature.*raise its revision") as refused:
+        RosterProvider().push(inputs_of(gateway, signingKey=foreign), None, time.patience())
+    assert "PRIVATE" not in str(refused.value)
+
+
+def test_a_conflict_says_what_to_do(gateway: Gateway, time: Time) -> None:
+    plane = ControlPlane("gw", gateway.url, ca_pem(), time.patience())
+    gateway.answers_before = [(409, {"reason": "number 9 is held"})]
+    with pytest.raises(PushError, match=r"number 9 is held; .*pulumi refresh"):
+        plane.put("/v1/roster", b"{}", {"X-Hybridnet-Number": "3", "X-Hybridnet-Signature": ""})
+
+
+def test_a_status_that_cannot_be_read_is_told(gateway: Gateway, time: Time) -> None:
+    gateway.answers_before = [(200, {"hello": "world"})]
+    with pytest.raises(PushError, match="its status cannot be read"):
+        ControlPlane("gw", gateway.url, ca_pem(), time.patience()).status()
+
+
+def test_stage_0_reports_nothing_held() -> None:
+    status = parse_status({"schema_version": 1, "stage": "stage0"})
+    assert (status.stage, status.healthy, status.release, status.roster) == ("stage0", False, None, None)
+
+
+def test_a_url_that_is_not_https_is_refused() -> None:
+    with pytest.raises(PushError, match="not an https URL"):
+        ControlPlane("gw", "http://192.0.2.1:8443", ca_pem())
+
+
+def test_a_release_is_pushed_and_waited_for(gateway: Gateway, time: Time) -> None:
+    state = ReleaseProvider().push(release_inputs(gateway), None, time.patience())
+    assert gateway.release == {"number": 1, "sha256": state["digest"]}
+
+
+def test_a_release_that_does_not_stay_is_told(gateway: Gateway, time: Time) -> None:
+    gateway.release = {"number": 3, "sha256": "before"}
+    gateway.runs_what_it_takes = False
+    with pytest.raises(PushError, match=r"runs the release .*release 3 still runs"):
+        ReleaseProvider().push(release_inputs(gateway), Held(3, "before"), time.patience())
+
+
+def test_code_that_changed_after_the_plan_is_not_pushed(gateway: Gateway, time: Time) -> None:
+    with pytest.raises(PushError, match="changed since the program planned"):
+        ReleaseProvider().push({**release_inputs(gateway), "sha256": "planned"}, None, time.patience())
+    assert not gateway.puts
+
+
+def state_of(inputs: dict[str, Any]) -> dict[str, Any]:
+    return {**inputs, "number": 3, "digest": content_digest(roster_document(inputs, 1))}
+
+
+def test_nothing_changed_is_no_change(gateway: Gateway) -> None:
+    inputs = inputs_of(gateway)
+    assert not RosterProvider().diff("roster", state_of(inputs), inputs).changes
+
+
+def test_provider_code_alone_is_no_change(gateway: Gateway) -> None:
+    inputs = inputs_of(gateway)
+    assert not RosterProvider().diff("roster", state_of(inputs), {**inputs, "__provider": "newer"}).changes
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"gateways": {"gw": {"url": "https://127.0.0.1:1", "serverId": "8"}}},
+        {"gateways": {"gw": {"url": "https://127.0.0.1:1", "serverId": rpc.UNKNOWN}}},
+        {"adminCidrs": []},
+        {"nodes": {"gw": node("10.100.0.1", rpc.UNKNOWN, "gateway", rpc.UNKNOWN)}},
+    ],
+)
+def test_a_changed_or_unknown_input_is_a_change_and_never_a_replacement(
+    gateway: Gateway, change: dict[str, Any]
+) -> None:
+    inputs = inputs_of(gateway)
+    result = RosterProvider().diff("roster", state_of(inputs), {**inputs, **change})
+    assert result.changes
+    assert not result.replaces
+
+
+def test_a_refresh_shows_a_gateway_that_holds_something_else(
+    gateway: Gateway, time: Time, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inputs = inputs_of(gateway)
+    provider = RosterProvider()
+    provider.push(inputs, None, time.patience())
+    state = {**state_of(inputs), "number": 1}
+    same = provider.read("roster", state)
+    assert same.outs == {key: value for key, value in state.items() if key != "__provider"}
+    gateway.roster = {"number": 5, "sha256": "x", "content": "theirs"}
+    drifted = provider.read("roster", state)
+    assert drifted.outs is not None
+    assert drifted.outs["digest"] == "theirs"
+    assert provider.diff("roster", drifted.outs, inputs).changes, "the next update repairs it"
+
+
+def test_a_refresh_passes_over_a_dead_gateway(
+    gateway: Gateway, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("components.push.READ_SECONDS", 0.0)
+    state = state_of(inputs_of(Gateway(url="https://127.0.0.1:1")))
+    found = RosterProvider().read("roster", state).outs
+    assert found is not None
+    assert found["digest"] == state["digest"]
+    assert "not compared" in capsys.readouterr().err
+
+
+def test_deleting_asks_nobody() -> None:
+    RosterProvider().delete("roster", inputs_of(Gateway(url="https://127.0.0.1:1")))
+
+
+def test_what_the_program_registers_is_a_roster_that_gateways_take() -> None:
+    roster = run_program(dev()).named("roster").inputs
+    document = roster_document(roster, 1)
+    from overlay.roster import canonical
+
+    assert parse(canonical(document)) == document
+    assert document.mtu == 1380
