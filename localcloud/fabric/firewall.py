@@ -83,6 +83,9 @@ def render(router: Router) -> str:
         "  chain deliver {",
         "    type filter hook postrouting priority srcnat + 50; policy accept;",
         "    ct state established,related,untracked accept",  # IPv6 neighbours are not tracked
+        # A router tells of a packet that is too big before it has tracked any flow that this could be related to.
+        "    fib saddr type local icmp type { destination-unreachable, time-exceeded } accept",
+        "    fib saddr type local icmpv6 type { destination-unreachable, packet-too-big, time-exceeded } accept",
         "    ct state invalid drop",
         *([f"    oifname vmap {entering}"] if entering else []),
         "  }",

@@ -100,14 +100,7 @@ class RouterNat(GcpKind):
             _RANGES,
             f"expected source_subnetwork_ip_ranges_to_nat to be one of {list(_RANGES)}, got {{}}",
         )
-        link = inputs.text("router")
-        router = find(world, ROUTER, link, "routers", project, region)
-        if link is not None and router is None:
-            check.refuse(
-                "router",
-                "googleapi: Error 404: The resource "
-                f"'projects/{project}/regions/{region}/routers/{link}' was not found, notFound",
-            )
+        router = find(world, ROUTER, inputs.text("router"), "routers", project, region)
         for other in world.all(self.token) if check.old is None else ():
             mine = router is not None and other.facts.text("router") == router.id
             if mine and {"ALL"} & {_kind(other.inputs), _kind(inputs)}:
