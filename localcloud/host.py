@@ -88,10 +88,10 @@ def codename() -> str:
 
 def raise_inotify_limit(tag: str) -> None:
     """Make room for many machines; the instance `tag` gives it back with `release_inotify_limit`."""
-    INOTIFY_BEFORE.mkdir(mode=0o700, exist_ok=True)
     now = int(INOTIFY.read_text())
     before = INOTIFY_BEFORE / "value"
     if now < INOTIFY_INSTANCES:
+        INOTIFY_BEFORE.mkdir(mode=0o700, exist_ok=True)
         before.write_text(f"{now}\n")
         INOTIFY.write_text(f"{INOTIFY_INSTANCES}\n")
     if before.exists():

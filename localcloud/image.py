@@ -102,19 +102,20 @@ def _bootstrap(root: Path, packages: Path, codename: str, progress: Progress) ->
         str(root),
         "-",
     ]
-    process = subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, umask=0o022
-    )
-    assert process.stdin is not None
-    assert process.stderr is not None
-    process.stdin.write("".join(f"{line}\n" for line in apt_sources(codename)))
-    process.stdin.close()
+    sources = "".join(f"{line}\n" for line in apt_sources(codename))
     said: list[str] = []
-    for line in process.stderr:
-        said.append(line.rstrip())
-        if match := re.match(r"I: (running apt-get update|downloading|extracting|installing)(.*)", line):
-            progress(f"image: {match[1]}{match[2]}")
-    if process.wait():
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, umask=0o022
+    ) as process:
+        assert process.stdin is not None
+        assert process.stderr is not None
+        process.stdin.write(sources)
+        process.stdin.close()
+        for line in process.stderr:
+            said.append(line.rstrip())
+            if match := re.match(r"I: (running apt-get update|downloading|extracting|installing)(.*)", line):
+                progress(f"image: {match[1]}{match[2]}")
+    if process.returncode:
         tail = "\n".join(said[-12:])
         raise LocalCloudError(
             f"mmdebstrap could not build the image:\n{tail}\nIs there a network, and are the apt sources right?"

@@ -13,11 +13,11 @@ from typing import Any, cast
 from localcloud.cloud import DESK_ADDRESS, NETNS, STRANGER_ADDRESS, Cloud
 from localcloud.fabric.firewall import METADATA_ADDRESS, UPLINK, Router, render
 from localcloud.fabric.links import GATEWAY
-from localcloud.fabric.plan import DESK_DEVICE, STRANGER_DEVICE, uplink_device
+from localcloud.fabric.plan import DESK_DEVICE, STRANGER_DEVICE, uplink_address, uplink_device
 from localcloud.fabric.process import run
 
 _TRANSIT = "100.64.0.1"
-"""The internet's address on its links to private routers; theirs are 100.64.1.<number>."""
+"""The internet's address on its links to private routers; theirs are `uplink_address`."""
 
 _ROUTER_SETTINGS = {
     "net/ipv4/ip_forward": 1,
@@ -63,7 +63,7 @@ def ensure_internet(cloud: Cloud) -> None:
 
 def ensure_private_router(cloud: Cloud, number: int, outside: Collection[str]) -> None:
     """Make the router of private network `number` with its link to the internet, which reaches `outside` over it."""
-    namespace, device, address = cloud.network_namespace(number), uplink_device(number), f"100.64.1.{number}"
+    namespace, device, address = cloud.network_namespace(number), uplink_device(number), uplink_address(number)
     links = aliases(cloud.internet)
     if not _is_whole(namespace) or device not in links:
         if device in links:

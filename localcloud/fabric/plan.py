@@ -18,6 +18,11 @@ def uplink_device(number: int) -> str:
     return f"n{number}"
 
 
+def uplink_address(number: int) -> str:
+    """The router's own address on that link; what it says itself comes from there: a packet is too big, say."""
+    return f"100.64.1.{number}"
+
+
 def routers(
     records: Mapping[str, Record], numbers: Mapping[str, int], cuts: Collection[frozenset[str]] = ()
 ) -> dict[str, Router]:
@@ -29,7 +34,8 @@ def routers(
             ports[card.network].append(_port(record, card))
     ports[INTERNET] += [Port(DESK_DEVICE, (DESK_ADDRESS,)), Port(STRANGER_DEVICE, (STRANGER_ADDRESS,))]
     for network, number in numbers.items():
-        ports[INTERNET].append(Port(uplink_device(number), outside_addresses(records, network)))
+        sources = (*outside_addresses(records, network), uplink_address(number))
+        ports[INTERNET].append(Port(uplink_device(number), sources))
     return {
         network: Router(tuple(found), private=network != INTERNET, cuts=_cuts(ordered, network, cuts))
         for network, found in ports.items()

@@ -113,7 +113,7 @@ def test_public_addresses_are_translated_one_to_one_and_the_rest_share_one(tmp_p
     assert "dnat" not in network.replace("ct status dnat", "")
     assert "ip saddr 10.0.1.10 snat ip to 198.18.9.1" in chain(network, "translate")
     uplinks = {port.device: port.addresses for port in routers[INTERNET].ports if port.device.startswith("n")}
-    assert uplinks == {"n1": ("198.18.9.1",), "n2": ("198.18.2.7",)}
+    assert uplinks == {"n1": ("198.18.9.1", "100.64.1.1"), "n2": ("198.18.2.7", "100.64.1.2")}
 
 
 def test_without_a_public_address_nothing_leaves_a_private_network() -> None:

@@ -1,0 +1,69 @@
+"""What this host must have, and putting back what was changed on it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from localcloud import host
+from localcloud.cloud import LocalCloudError
+
+
+@pytest.fixture
+def limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A stand-in for the kernel's limit on inotify instances."""
+    file = tmp_path / "max_user_instances"
+    file.write_text("128\n")
+    monkeypatch.setattr(host, "INOTIFY", file)
+    monkeypatch.setattr(host, "INOTIFY_BEFORE", tmp_path / "before")
+    return file
+
+
+def test_the_last_instance_puts_the_limit_back(limit: Path, tmp_path: Path) -> None:
+    host.raise_inotify_limit("one")
+    host.raise_inotify_limit("two")
+    assert limit.read_text() == f"{host.INOTIFY_INSTANCES}\n"
+    host.release_inotify_limit("one")
+    assert limit.read_text() == f"{host.INOTIFY_INSTANCES}\n"
+    host.release_inotify_limit("two")
+    assert limit.read_text() == "128\n"
+    assert not (tmp_path / "before").exists()
+
+
+def test_a_limit_that_is_high_enough_is_left_alone(limit: Path, tmp_path: Path) -> None:
+    limit.write_text("8192\n")
+    host.raise_inotify_limit("one")
+    host.release_inotify_limit("one")
+    assert limit.read_text() == "8192\n"
+    assert not (tmp_path / "before").exists()
+
+
+def test_releasing_what_was_never_raised_changes_nothing(limit: Path) -> None:
+    host.release_inotify_limit("one")
+    assert limit.read_text() == "128\n"
+
+
+def test_missing_commands_are_named_by_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    def which(command: str, path: str | None = None) -> str | None:
+        return None if command in ("nft", "systemd-nspawn") else f"/usr/bin/{command}"
+
+    monkeypatch.setattr(host.shutil, "which", which)
+    assert host.missing_packages() == ["nftables", "systemd-container"]
+    assert "needs the packages nftables, systemd-container (`make up` installs them)" in host.problems()
+
+
+def test_without_root_it_says_so_and_installs_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(host.os, "geteuid", lambda: 1000)
+    assert any("needs root" in problem for problem in host.problems())
+    with pytest.raises(LocalCloudError, match="needs root"):
+        host.prepare(lambda _: None)
+
+
+def test_the_release_is_read_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(host, "OS_RELEASE", tmp_path / "os-release")
+    (tmp_path / "os-release").write_text('ID=debian\nVERSION_CODENAME="bookworm"\n')
+    assert host.codename() == "bookworm"
+    (tmp_path / "os-release").write_text("ID=something\n")
+    with pytest.raises(LocalCloudError, match="VERSION_CODENAME"):
+        host.codename()
