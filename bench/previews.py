@@ -72,7 +72,7 @@ def preview(project: Path, config_file: Path, state: Path, attached: str) -> tup
     )
     seconds = time.monotonic() - begun
     if done.returncode:
-        raise RuntimeError(f"the preview of {project} failed:\n{done.stderr}{done.stdout[-2000:]}")
+        raise RuntimeError(f"the preview of {project} failed:\n{done.stderr}")
     return seconds, kinds(step["urn"] for step in json.loads(done.stdout)["steps"])
 
 
