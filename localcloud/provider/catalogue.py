@@ -21,7 +21,8 @@ from typing import Any, Literal, Union, cast
 import pulumi
 from pulumi import _types as sdk_types  # pyright: ignore[reportPrivateUsage] - the SDK has no public reflection
 
-_imports = threading.Lock()
+_reflection = threading.RLock()
+"""Held while SDK modules are looked at: they load on first use, and a second thread would see them half done."""
 
 Shape = Literal["string", "integer", "number", "boolean", "list", "map", "object", "any"]
 
@@ -74,18 +75,31 @@ ANY = Type("any")
 @cache
 def resource(token: str) -> ResourceShape:
     """The shape of the resource type `token`, such as `hcloud:index/server:Server`."""
-    name = token.rpartition(":")[2]
-    cls = getattr(_module(token), name, None)
-    if not inspect.isclass(cls) or not issubclass(cls, pulumi.CustomResource):
-        raise UnknownTokenError(f"unknown resource type {token}{_nearest(name, dir(_module(token)))}")
-    arguments = getattr(sys.modules[cls.__module__], f"{name}Args")
-    outputs = {key: _type(hint) for key, hint in sdk_types.resource_types(cls).items()}
-    return ResourceShape(properties_of(arguments), outputs)
+    with _reflection:
+        return _resource(token)
 
 
 @cache
 def function(token: str) -> FunctionShape:
     """The shape of the function `token`, such as `aws:ec2/getAmi:getAmi`."""
+    with _reflection:
+        return _function(token)
+
+
+def _resource(token: str) -> ResourceShape:
+    name = token.rpartition(":")[2]
+    cls = getattr(_module(token), name, None)
+    if not inspect.isclass(cls) or not issubclass(cls, pulumi.CustomResource):
+        raise UnknownTokenError(f"unknown resource type {token}{_nearest(name, dir(_module(token)))}")
+    module = sys.modules[cls.__module__]
+    arguments = next(
+        found for found in (getattr(module, each) for each in module.__all__) if sdk_types.is_input_type(found)
+    )
+    outputs = {key: _type(hint) for key, hint in sdk_types.resource_types(cls).items()}
+    return ResourceShape(properties_of(arguments), outputs)
+
+
+def _function(token: str) -> FunctionShape:
     name = token.rpartition(":")[2]
     call = cast("Callable[..., Any] | None", getattr(_module(token), _snake(name), None))
     result = getattr(_module(token), f"{name[0].upper()}{name[1:]}Result", None)
@@ -105,6 +119,11 @@ def function(token: str) -> FunctionShape:
 @cache
 def properties_of(cls: type) -> Mapping[str, Property]:
     """The properties of an SDK class of arguments or of outputs."""
+    with _reflection:
+        return _properties_of(cls)
+
+
+def _properties_of(cls: type) -> Mapping[str, Property]:
     if not sdk_types.is_input_type(cls):
         return {name: Property(_type(hint), False) for name, hint in sdk_types.output_type_types(cls).items()}
     parameters = inspect.signature(cls.__init__).parameters
@@ -141,10 +160,9 @@ def _module(token: str) -> types.ModuleType:
 
 
 def _import(name: str) -> types.ModuleType:
-    with _imports:  # the SDKs' lazily loaded modules are not safe to load from two threads at once
+    with _reflection:
         module = importlib.import_module(name)
-        module.__dict__.get("__all__")
-        dir(module)
+        _ = module.__doc__  # loads a lazy one
         return module
 
 

@@ -6,7 +6,7 @@ import hashlib
 import ipaddress
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -58,7 +58,18 @@ class Check:
     """The provider's configuration (`region`, `project` …)."""
     old: Inputs | None = None
     """What the same resource asked for before."""
+    planned: Collection[tuple[str, str]] = ()
+    """Token and identity of what the program declared but the clouds do not have yet, so that its name may be used."""
     failures: list[Failure] = field(default_factory=list[Failure])
+
+    def within(self, inputs: Inputs) -> Check:
+        """A check of an object within the resource; `adopt` takes its failures over."""
+        return Check(inputs, self.world, self.config, planned=self.planned)
+
+    def adopt(self, inner: Check, path: str) -> None:
+        """Refuse what the inner check refused, under `path`."""
+        for failure in inner.failures:
+            self.refuse(f"{path}.{failure.path}".strip("."), failure.reason)
 
     def refuse(self, path: str, reason: str) -> None:
         """Refuse the property at `path`."""
@@ -123,6 +134,11 @@ class Kind(ABC):
     def check(self, check: Check) -> None:
         """Refuse what the cloud refuses, as far as it is known."""
         _ = check
+
+    def identity(self, inputs: Inputs, config: Mapping[str, str]) -> str | None:
+        """By what others may refer to it before it exists, when names of the user's choice can stand for it."""
+        _ = inputs, config
+        return None
 
     def replaces(self, path: str, old: Inputs, new: Inputs) -> bool:
         """Whether a change at `path` (as `rules[0].port`) replaces the resource."""

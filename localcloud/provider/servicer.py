@@ -51,6 +51,7 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
         self._lookups = lookups
         self._ledger = ledger
         self._config: dict[str, str] = {}
+        self._planned: set[tuple[str, str]] = set()
         self._secrets = True
 
     def Handshake(
@@ -79,6 +80,7 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
         arguments = bare_properties(decode(request.args))
         self._config = config | {name: value for name, value in arguments.items() if isinstance(value, str)}
         self._secrets = request.acceptSecrets
+        self._planned = set()
         return provider_pb2.ConfigureResponse(acceptSecrets=True, supportsPreview=True)
 
     def Cancel(self, request: Empty, context: Context) -> Empty:
@@ -93,14 +95,14 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
             self._name(kind, inputs, old, request)
         failures = checker.failures
         if not failures:
-            check = Check(
-                Inputs(bare_properties(inputs)),
-                self._ledger.world,
-                self._config,
-                Inputs(old) if old is not None else None,
-            )
+            known = Inputs(bare_properties(inputs))
+            before = None if old is None else Inputs(old)
+            check = Check(known, self._ledger.world, self._config, before, frozenset(self._planned))
             kind.check(check)
             failures = check.failures
+            identity = kind.identity(known, self._config)
+            if identity is not None:
+                self._planned.add((kind.token, identity))
         return provider_pb2.CheckResponse(inputs=self._encode(inputs), failures=_wire(failures))
 
     def Diff(self, request: provider_pb2.DiffRequest, context: Context) -> provider_pb2.DiffResponse:

@@ -257,8 +257,7 @@ def _check_inline(check: Check, rule: Inputs, path: str) -> None:
     ends = ("cidrBlocks", "ipv6CidrBlocks", "securityGroups", "prefixListIds")
     if not any(rule.given(name) for name in ends) and not rule.flag("self"):
         inner.refuse("", "one of cidrBlocks, ipv6CidrBlocks, securityGroups and self has to be set")
-    for failure in inner.failures:
-        check.refuse(f"{path}.{failure.path}".rstrip("."), failure.reason)
+    check.adopt(inner, path)
 
 
 def _check_protocol(check: Check, name: str, rule: Inputs) -> None:

@@ -85,6 +85,9 @@ class KeyPair(AwsKind):
         if name is not None and not check.same("keyName") and find_key(check.world, name, region):
             check.refuse("keyName", f"InvalidKeyPair.Duplicate: The keypair already exists ({name})")
 
+    def identity(self, inputs: Inputs, config: Mapping[str, str]) -> str | None:
+        return f"{region_of(inputs, config)}/{inputs.text('keyName')}" if inputs.given("keyName") else None
+
     def create(self, inputs: Inputs, world: World, config: Mapping[str, str]) -> Record:
         name = inputs.text("keyName") or f"{inputs.text('keyNamePrefix')}{world.next('key name'):026d}"
         facts: dict[str, Value] = {"region": region_of(inputs, config), "pair": world.hex_id("key-"), "name": name}
@@ -168,7 +171,8 @@ class Instance(AwsKind):
                 "specified AMI",
             )
         name = inputs.text("keyName")
-        if name is not None and not find_key(check.world, name, region):
+        planned = (KEY_PAIR, f"{region}/{name}") in check.planned
+        if name is not None and not planned and not find_key(check.world, name, region):
             check.refuse("keyName", f"InvalidKeyPair.NotFound: The key pair '{name}' does not exist")
         _check_user_data(check)
         _check_network(check)
@@ -354,7 +358,7 @@ def _check_network(check: Check) -> None:
 def _check_options(check: Check) -> None:
     options, root = check.inputs.object("metadataOptions"), check.inputs.object("rootBlockDevice")
     if options is not None:
-        inner = Check(options, check.world, check.config)
+        inner = check.within(options)
         for name in ("httpEndpoint", "instanceMetadataTags", "httpProtocolIpv6"):
             inner.one_of(
                 name, ("enabled", "disabled"), f'expected {name} to be one of ["disabled" "enabled"], got {{}}'
@@ -373,8 +377,7 @@ def _check_options(check: Check) -> None:
                     "instanceMetadataTags",
                     f"InvalidParameterValue: '{key}' is not a valid tag key for instance metadata",
                 )
-        for failure in inner.failures:
-            check.refuse(f"metadataOptions.{failure.path}", failure.reason)
+        check.adopt(inner, "metadataOptions")
     if root is not None:
         type_, size = root.text("volumeType"), root.number("volumeSize")
         if type_ is not None and type_ not in VOLUME_TYPES:

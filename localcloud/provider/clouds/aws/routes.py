@@ -58,7 +58,7 @@ class RouteTable(AwsKind):
             check.refuse("routes", f"RouteLimitExceeded: {len(routes)} routes, the limit is {ROUTES_PER_TABLE}")
         for index, route in enumerate(routes):
             _check_route(
-                check, route, f"routes[{index}].", ("cidrBlock", "ipv6CidrBlock", "destinationPrefixListId"), vpc
+                check, route, f"routes[{index}]", ("cidrBlock", "ipv6CidrBlock", "destinationPrefixListId"), vpc
             )
 
     def create(self, inputs: Inputs, world: World, config: Mapping[str, str]) -> Record:
@@ -161,7 +161,7 @@ def reaches_internet(subnet: Record, world: World) -> bool:
 
 
 def _check_route(check: Check, route: Inputs, path: str, destinations: tuple[str, ...], vpc: Record | None) -> None:
-    inner = Check(route, check.world, check.config)
+    inner = check.within(route)
     given = [name for name in destinations if route.given(name)]
     if len(given) != 1:
         inner.refuse("", f"exactly one of {', '.join(destinations)} has to be set")
@@ -183,8 +183,7 @@ def _check_route(check: Check, route: Inputs, path: str, destinations: tuple[str
         inner.refuse(
             "gatewayId", f"InvalidParameterValue: route table and network gateway {id_} belong to different networks"
         )
-    for failure in inner.failures:
-        check.refuse(f"{path}{failure.path}".rstrip("."), failure.reason)
+    check.adopt(inner, path)
 
 
 KINDS: tuple[Kind, ...] = (RouteTable(), Route(), RouteTableAssociation())

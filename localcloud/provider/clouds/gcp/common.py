@@ -27,6 +27,7 @@ FIREWALL = "gcp:compute/firewall:Firewall"
 INSTANCE = "gcp:compute/instance:Instance"
 ADDRESS = "gcp:compute/address:Address"
 
+_COLLECTIONS = {NETWORK: "networks", SUBNETWORK: "subnetworks", ROUTER: "routers", ADDRESS: "addresses"}
 API = "https://www.googleapis.com/compute/v1/"
 _CREATED = "2026-11-01T00:00:00.000-07:00"
 Scope = Literal["global", "region", "zone"]
@@ -84,14 +85,14 @@ class GcpKind(Kind):
 
     def make(self, inputs: Inputs, world: World, config: Mapping[str, str], **facts: Value) -> Record:
         """Put a new record into the world, under the id that its project, place and name make."""
-        id_ = self.id_of(inputs, config)
+        id_ = self.identity(inputs, config)
         facts["project"] = project_of(inputs, config)
         facts["place"] = place_of(self.scope, inputs, config)
         facts["number"] = str(4_000_000_000_000_000 + world.next("gcp"))
         return world.put(Record(self.token, id_ or "", inputs.values, facts))
 
-    def id_of(self, inputs: Inputs, config: Mapping[str, str]) -> str | None:
-        """The id, when everything in it is known."""
+    def identity(self, inputs: Inputs, config: Mapping[str, str]) -> str | None:
+        """The id, when everything in it is known: it is made of names of the user's choice."""
         project, place, name = project_of(inputs, config), place_of(self.scope, inputs, config), inputs.text("name")
         if project is None or name is None or (self.scope != "global" and place is None):
             return None
@@ -124,8 +125,8 @@ class GcpKind(Kind):
         return {name: value for name, value in told.items() if name in self.shape.outputs}
 
     def _check_taken(self, check: Check) -> None:
-        id_ = self.id_of(check.inputs, check.config)
-        if id_ is None or (check.old is not None and self.id_of(check.old, check.config) == id_):
+        id_ = self.identity(check.inputs, check.config)
+        if id_ is None or (check.old is not None and self.identity(check.old, check.config) == id_):
             return
         if check.world.get(self.token, id_):
             check.refuse(
@@ -166,36 +167,45 @@ def check_labels(check: Check) -> None:
             )
 
 
-def find(
-    world: World, token: str, link: str | None, collection: str, project: str | None, place: str | None
-) -> Record | None:
-    """The resource that a name, an id or a self link names; a bare name is looked up in the project and place."""
-    if link is None:
-        return None
+def id_of(link: str, collection: str, project: str | None, place: str | None) -> str:
+    """The id that a name, an id or a self link stands for; a bare name is one of the project and place."""
     id_ = link.removeprefix("https://compute.googleapis.com/compute/v1/").removeprefix(API)
-    if not id_.startswith("projects/"):
-        name = id_.rpartition("/")[2]
-        where = "global" if place is None else f"regions/{place}"
-        id_ = f"projects/{project}/{where}/{collection}/{name}"
-    return world.get(token, id_)
+    where = "global" if place is None else f"regions/{place}"
+    return id_ if id_.startswith("projects/") else f"projects/{project}/{where}/{collection}/{id_.rpartition('/')[2]}"
+
+
+def find(world: World, token: str, link: str | None, project: str | None, place: str | None) -> Record | None:
+    """The resource that a link names."""
+    return None if link is None else world.get(token, id_of(link, _COLLECTIONS[token], project, place))
+
+
+def refer(check: Check, token: str, path: str, field: str, link: str | None, place: str | None = None) -> Record | None:
+    """The resource that a property names; refused when there is none and none is going to be made."""
+    project = project_of(check.inputs, check.config)
+    record = find(check.world, token, link, project, place)
+    if link is None or record is not None:
+        return record
+    if (token, id_of(link, _COLLECTIONS[token], project, place)) not in check.planned:
+        check.refuse(path, not_found(field, link))
+    return None
 
 
 def network(world: World, link: str | None, project: str | None) -> Record | None:
     """The network that a link names."""
-    return find(world, NETWORK, link, "networks", project, None)
+    return find(world, NETWORK, link, project, None)
 
 
 def subnetwork(world: World, link: str | None, project: str | None, region: str | None) -> Record | None:
     """The subnetwork that a link names."""
-    return find(world, SUBNETWORK, link, "subnetworks", project, region)
+    return find(world, SUBNETWORK, link, project, region)
 
 
 def not_found(field: str, link: str | None) -> str:
     """How the API says that a reference leads nowhere."""
-    return f"googleapi: Error 400: Invalid value for field '{field}': '{link}'. The referenced "
-
-
-"resource cannot be found., invalid"
+    return (
+        f"googleapi: Error 400: Invalid value for field 'resource.{field}': '{link}'. "
+        "The referenced resource cannot be found., invalid"
+    )
 
 
 def in_use(title: str, record: Record, users: list[Record]) -> None:

@@ -12,10 +12,10 @@ from localcloud.provider.clouds.gcp.common import (
     API,
     FIREWALL,
     INSTANCE,
+    NETWORK,
     GcpKind,
     network,
-    not_found,
-    project_of,
+    refer,
 )
 from localcloud.provider.inputs import Inputs
 from localcloud.provider.kind import Check, Kind
@@ -57,11 +57,10 @@ class Firewall(GcpKind):
         super().check(check)
         inputs = check.inputs
         check.one_of("direction", ("INGRESS", "EGRESS"), 'expected direction to be one of ["INGRESS" "EGRESS"], got {}')
-        priority, link = inputs.number("priority"), inputs.text("network")
+        priority = inputs.number("priority")
         if priority is not None and not 0 <= priority <= 65535:
             check.refuse("priority", f"expected priority to be in the range (0 - 65535), got {priority}")
-        if link is not None and network(check.world, link, project_of(inputs, check.config)) is None:
-            check.refuse("network", not_found("resource.network", link))
+        refer(check, NETWORK, "network", "network", inputs.text("network"))
         if inputs.given("allows") == inputs.given("denies"):
             check.refuse("allows", '"allow": one of `allow,deny` must be specified')
         _check_ends(check)

@@ -12,12 +12,14 @@ from localcloud.provider.clouds.gcp.common import (
     ADDRESS,
     API,
     INSTANCE,
+    NETWORK,
     SUBNETWORK,
     GcpKind,
     network,
     not_found,
     place_of,
     project_of,
+    refer,
     subnetwork,
 )
 from localcloud.provider.clouds.gcp.networks import draw, pick, taken, why_not
@@ -131,7 +133,7 @@ class Instance(GcpKind):
         project, zone = project_of(inputs, config), place_of("zone", inputs, config) or ""
         subnet = subnet_of(card, world, project, ZONES[zone])
         if subnet is None:
-            raise CloudError(not_found("resource.networkInterfaces[0].subnetwork", card.text("subnetwork")))
+            raise CloudError(not_found("networkInterfaces[0].subnetwork", card.text("subnetwork")))
         private = card.text("networkIp") or pick(subnet, world)
         if not private:
             raise CloudError(f"googleapi: Error 400: IP space of '{subnet.id}' is exhausted., ipSpaceExhausted")
@@ -357,14 +359,13 @@ def _check_interfaces(check: Check, region: str | None) -> None:
         for name in ("ipv6AccessConfigs", "aliasIpRanges", "networkAttachment"):
             if card.given(name):
                 check.refuse(f"{path}.{name}", f"the local cloud cannot honour {name}")
-        link = card.text("network")
-        if link is not None and network(world, link, project) is None:
-            check.refuse(f"{path}.network", not_found("resource.networkInterfaces[0].network", link))
-        known = card.known("network") and card.known("subnetwork") and region is not None
-        subnet = subnet_of(card, world, project, region) if known else None
-        if known and subnet is None:
-            named = card.text("subnetwork") or link
-            check.refuse(f"{path}.subnetwork", not_found("resource.networkInterfaces[0].subnetwork", named))
+        home = refer(check, NETWORK, f"{path}.network", "networkInterfaces[0].network", card.text("network"))
+        named = card.text("subnetwork")
+        subnet = refer(check, SUBNETWORK, f"{path}.subnetwork", "networkInterfaces[0].subnetwork", named, region)
+        if home is not None and not card.given("subnetwork") and region is not None:
+            subnet = subnet_of(card, world, project, region)
+            if subnet is None and not any(token == SUBNETWORK for token, _ in check.planned):
+                check.refuse(f"{path}.subnetwork", not_found("networkInterfaces[0].subnetwork", card.text("network")))
         wanted = card.text("networkIp")
         if subnet is not None and wanted is not None and check.old is None and not _reserved(wanted, world):
             reason = why_not(wanted, subnet, world)

@@ -18,9 +18,9 @@ from localcloud.provider.clouds.gcp.common import (
     GcpKind,
     in_use,
     network,
-    not_found,
     place_of,
     project_of,
+    refer,
     subnetwork,
 )
 from localcloud.provider.inputs import Inputs
@@ -120,9 +120,7 @@ class Subnetwork(GcpKind):
             "purpose", ("PRIVATE", "PRIVATE_RFC_1918"), "the local cloud has private subnetworks alone, not {}"
         )
         check.one_of("stackType", ("IPV4_ONLY",), "the local cloud has no IPv6 inside networks: {}")
-        home = network(check.world, inputs.text("network"), project_of(inputs, check.config))
-        if inputs.text("network") is not None and home is None:
-            check.refuse("network", not_found("resource.network", inputs.text("network")))
+        home = refer(check, NETWORK, "network", "network", inputs.text("network"))
         if not inputs.given("ipCidrRange"):
             check.refuse(
                 "ipCidrRange", 'Missing required argument. The argument "ipCidrRange" is required, but it was not set'
@@ -235,12 +233,8 @@ class Address(GcpKind):
                 "googleapi: Error 400: Invalid value for field 'resource.address': Specified "
                 "external IP address cannot be chosen., invalid",
             )
-        link = inputs.text("subnetwork")
-        subnet = subnetwork(
-            check.world, link, project_of(inputs, check.config), place_of("region", inputs, check.config)
-        )
-        if link is not None and subnet is None:
-            check.refuse("subnetwork", not_found("resource.subnetwork", link))
+        place = place_of("region", inputs, check.config)
+        subnet = refer(check, SUBNETWORK, "subnetwork", "subnetwork", inputs.text("subnetwork"), place)
         wanted = inputs.text("address")
         if wanted is not None and subnet is not None and not check.same("address"):
             reason = why_not(wanted, subnet, check.world)

@@ -9,8 +9,10 @@ from localcloud.provider import pools
 from localcloud.provider.clouds.gcp.common import (
     ADDRESS,
     API,
+    NETWORK,
     ROUTER,
     ROUTER_NAT,
+    SUBNETWORK,
     GcpKind,
     find,
     in_use,
@@ -18,6 +20,7 @@ from localcloud.provider.clouds.gcp.common import (
     not_found,
     place_of,
     project_of,
+    refer,
     subnetwork,
 )
 from localcloud.provider.inputs import Inputs
@@ -40,11 +43,9 @@ class Router(GcpKind):
 
     def check(self, check: Check) -> None:
         super().check(check)
-        link = check.inputs.text("network")
         if not check.inputs.given("network"):
             check.refuse("network", 'Missing required argument. The argument "network" is required, but it was not set')
-        if link is not None and network(check.world, link, project_of(check.inputs, check.config)) is None:
-            check.refuse("network", not_found("resource.network", link))
+        refer(check, NETWORK, "network", "network", check.inputs.text("network"))
 
     def create(self, inputs: Inputs, world: World, config: Mapping[str, str]) -> Record:
         return self.make(inputs, world, config)
@@ -89,7 +90,7 @@ class RouterNat(GcpKind):
     def check(self, check: Check) -> None:
         super().check(check)
         inputs, world = check.inputs, check.world
-        project, region = project_of(inputs, check.config), place_of("region", inputs, check.config)
+        region = place_of("region", inputs, check.config)
         check.one_of(
             "natIpAllocateOption",
             ("AUTO_ONLY", "MANUAL_ONLY"),
@@ -100,7 +101,7 @@ class RouterNat(GcpKind):
             _RANGES,
             f"expected source_subnetwork_ip_ranges_to_nat to be one of {list(_RANGES)}, got {{}}",
         )
-        router = find(world, ROUTER, inputs.text("router"), "routers", project, region)
+        router = refer(check, ROUTER, "router", "router", inputs.text("router"), region)
         for other in world.all(self.token) if check.old is None else ():
             mine = router is not None and other.facts.text("router") == router.id
             if mine and {"ALL"} & {_kind(other.inputs), _kind(inputs)}:
@@ -113,17 +114,15 @@ class RouterNat(GcpKind):
         if inputs.known("sourceSubnetworkIpRangesToNat") and listed != inputs.given("subnetworks"):
             check.refuse("subnetworks", "subnetworks have to be set with LIST_OF_SUBNETWORKS, and with it alone")
         for index, entry in enumerate(inputs.objects("subnetworks")):
-            name = entry.text("name")
-            if name is not None and subnetwork(world, name, project, region) is None:
-                check.refuse(f"subnetworks[{index}].name", not_found("resource.nats[0].subnetworks[0].name", name))
+            path, name = f"subnetworks[{index}].name", entry.text("name")
+            refer(check, SUBNETWORK, path, f"nats[0].subnetworks[{index}].name", name, region)
         manual = inputs.text("natIpAllocateOption") == "MANUAL_ONLY"
         if manual != inputs.given("natIps") and inputs.known("natIpAllocateOption"):
             check.refuse("natIps", "natIps have to be set with MANUAL_ONLY, and with it alone")
         for index, ip in enumerate(inputs.texts("natIps")):
-            if find(world, ADDRESS, ip, "addresses", project, region) is None:
-                check.refuse(f"natIps[{index}]", not_found("resource.nats[0].natIps[0]", ip))
+            refer(check, ADDRESS, f"natIps[{index}]", f"nats[0].natIps[{index}]", ip, region)
 
-    def id_of(self, inputs: Inputs, config: Mapping[str, str]) -> str | None:
+    def identity(self, inputs: Inputs, config: Mapping[str, str]) -> str | None:
         project, region = project_of(inputs, config), place_of("region", inputs, config)
         name, router = inputs.text("name"), inputs.text("router")
         known = project and region and name and router
@@ -131,7 +130,7 @@ class RouterNat(GcpKind):
 
     def create(self, inputs: Inputs, world: World, config: Mapping[str, str]) -> Record:
         project, region = project_of(inputs, config), place_of("region", inputs, config)
-        router = find(world, ROUTER, inputs.text("router"), "routers", project, region)
+        router = find(world, ROUTER, inputs.text("router"), project, region)
         if router is None:
             raise CloudError(not_found("router", inputs.text("router")))
         used = [nat.facts.text("address") for nat in world.all(self.token)]
@@ -154,7 +153,7 @@ def nat_address(subnet: Record, world: World) -> str | None:
             continue
         named = [subnetwork(world, e.text("name"), project, region) for e in nat.inputs.objects("subnetworks")]
         if _kind(nat.inputs) == "ALL" or subnet in named:
-            manual = [find(world, ADDRESS, ip, "addresses", project, region) for ip in nat.inputs.texts("natIps")]
+            manual = [find(world, ADDRESS, ip, project, region) for ip in nat.inputs.texts("natIps")]
             return manual[0].facts.text("address") if manual and manual[0] else nat.facts.text("address")
     return None
 

@@ -165,7 +165,7 @@ def _check_target(check: Check, path: str, server: int | None, selector: str | N
 
 
 def _check_rule(check: Check, rule: Inputs, path: str) -> None:
-    inner = Check(rule, check.world, check.config)
+    inner = check.within(rule)
     inner.one_of("direction", ("in", "out"), "{} is not a valid direction")
     inner.one_of("protocol", _PROTOCOLS, "{} is not a valid protocol")
     protocol, port, direction = rule.text("protocol"), rule.text("port"), rule.text("direction")
@@ -185,8 +185,7 @@ def _check_rule(check: Check, rule: Inputs, path: str) -> None:
     for name in ("sourceIps", "destinationIps"):
         for index, text in enumerate(rule.texts(name)):
             inner.cidr(f"{name}[{index}]", range_of(text))
-    for failure in inner.failures:
-        check.refuse(f"{path}.{failure.path}", failure.reason)
+    check.adopt(inner, path)
 
 
 def ports(text: str) -> tuple[int, int] | None:

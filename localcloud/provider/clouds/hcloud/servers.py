@@ -197,7 +197,7 @@ def _check_type(check: Check) -> None:
 
 def _check_keys(check: Check) -> None:
     for index, key in enumerate(check.inputs.texts("sshKeys")):
-        if find_key(check.world, key) is None:
+        if find_key(check.world, key) is None and (tokens.SSH_KEY, key) not in check.planned:
             check.refuse(f"sshKeys[{index}]", f"SSH key not found: {key}")
 
 

@@ -39,6 +39,9 @@ class SshKey(Kind):
         if twin and not check.same("publicKey"):
             check.refuse("publicKey", "SSH key not unique (uniqueness_error): it is already in the project")
 
+    def identity(self, inputs: Inputs, config: Mapping[str, str]) -> str | None:
+        return inputs.text("name")
+
     def create(self, inputs: Inputs, world: World, config: Mapping[str, str]) -> Record:
         fingerprint = md5_fingerprint(inputs.text("publicKey") or "")
         return world.put(Record(self.token, tokens.next_id(world), inputs.values, {"fingerprint": fingerprint}))
