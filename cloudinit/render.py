@@ -64,11 +64,8 @@ def _document(role: str, public: Mapping[str, str], secret: Mapping[str, str]) -
         .render(
             packages=PACKAGES,
             kit=packed_file(role).read_text().strip(),
-            public={
-                path: content.rstrip("\n")
-                for path, content in {"/etc/apt/apt.conf.d/60hybridnet": APT_CONFIG, **public}.items()
-            },
-            secret={path: content.rstrip("\n") for path, content in secret.items()},
+            public={"/etc/apt/apt.conf.d/60hybridnet": APT_CONFIG, **public},
+            secret=secret,
         )
     )
     size = len(text.encode("ascii"))

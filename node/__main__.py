@@ -1,4 +1,7 @@
-"""``python3 -m node gateway|spoke [PULSE_FD [LISTENER_FD]]`` runs a role; ``… gateway|spoke check`` only looks."""
+"""``python3 -m node gateway PULSE LISTENER`` and ``… spoke PULSE``, with descriptors of stage 0, run a role.
+
+``python3 -m node gateway|spoke check`` is a release's self-check.
+"""
 
 from __future__ import annotations
 
@@ -7,20 +10,27 @@ import sys
 
 def main(arguments: list[str]) -> int:
     """Run what the arguments say; the exit status. Imports only the role's modules: a boot waits for them."""
-    role, rest = (arguments[0] if arguments else ""), arguments[1:]
-    if role == "gateway":
-        from node.gateway import boot as module
-    elif role == "spoke":
-        from node import spoke as module
-    else:
-        print(__doc__, file=sys.stderr)
-        return 2
-    if rest == ["check"]:
-        module.check()
-        return 0
-    descriptors = [int(text) for text in rest]
-    pulse, listener = [*descriptors, None, None][:2]
-    return module.main(pulse, listener)
+    match arguments:
+        case ["gateway", "check"]:
+            from node.gateway.boot import check
+
+            check()
+        case ["gateway", pulse, listener]:
+            from node.gateway.boot import main as gateway
+
+            return gateway(int(pulse), int(listener))
+        case ["spoke", "check"]:
+            from node.spoke import check
+
+            check()
+        case ["spoke", pulse]:
+            from node.spoke import main as spoke
+
+            return spoke(int(pulse))
+        case _:
+            print(__doc__, file=sys.stderr)
+            return 2
+    return 0
 
 
 if __name__ == "__main__":

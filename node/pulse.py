@@ -10,20 +10,17 @@ class OrphanedError(Exception):
 
 
 class Pulse:
-    """The write end of stage 0's pipe, or none when a release is run by hand.
+    """The write end of stage 0's pipe.
 
     Stage 0 takes the first beat as "healthy", and ends a release from which it hears nothing for 30 seconds.
     """
 
-    def __init__(self, descriptor: int | None) -> None:
+    def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
-        if descriptor is not None:
-            os.set_inheritable(descriptor, False)
+        os.set_inheritable(descriptor, False)
 
     def beat(self) -> None:
         """Say that all is well; OrphanedError when nobody listens."""
-        if self._descriptor is None:
-            return
         try:
             os.write(self._descriptor, b"h")
         except BrokenPipeError:

@@ -25,17 +25,14 @@ class Release:
         return hashlib.sha256(self.archive).hexdigest()
 
 
-def running() -> Release | None:
-    """The release that this process runs from: its working directory. None when run from anywhere else."""
+def running() -> Release:
+    """The release that this process runs from: its working directory, as stage 0 starts it."""
     place = Path.cwd()
-    if place.parent != stage0.RELEASES.resolve() or not place.name.isdigit():
-        return None
     return Release(int(place.name), (place / "archive").read_bytes(), (place / "signature").read_text())
 
 
 def store(public_key: str, headers: Mapping[str, str], body: bytes) -> tuple[int, str]:
     """Verify and keep a release: (HTTP status, reason), as stage 0 does."""
-    stage0.RELEASES.mkdir(exist_ok=True)
     return stage0.store(public_key, headers, body)
 
 
@@ -44,12 +41,17 @@ def newer_than(number: int) -> int | None:
     return next((each for each in stage0.numbers() if each > number and not stage0.has(each, "bad")), None)
 
 
+def newest() -> int:
+    """The number of the newest release on disk, 0 for none; only a higher one will be taken."""
+    return max(stage0.numbers(), default=0)
+
+
 def failed() -> tuple[int, str] | None:
     """(number, reason) of the newest release on disk if it has failed here."""
-    newest = next(iter(stage0.numbers()), None)
-    if newest is None or not stage0.has(newest, "bad"):
+    number = newest()
+    if not number or not stage0.has(number, "bad"):
         return None
-    return newest, (stage0.RELEASES / str(newest) / "bad").read_text() or "it never became healthy"
+    return number, (stage0.RELEASES / str(number) / "bad").read_text() or "it never became healthy"
 
 
 class Trial:

@@ -7,7 +7,6 @@ import json
 import random
 import signal
 import ssl
-import sys
 import threading
 import time
 import urllib.request
@@ -112,10 +111,9 @@ def check() -> None:
     say("the configuration is well")
 
 
-def main(pulse: int | None, _: int | None) -> int:
-    """Run the agent; the exit status."""
-    own = release.running()
-    agent = Agent(machine.load(), Pulse(pulse), own.number if own else sys.maxsize)
+def main(pulse: int) -> int:
+    """Run the agent with stage 0's pipe; the exit status."""
+    agent = Agent(machine.load(), Pulse(pulse), release.running().number)
 
     def stop(*_: object) -> None:
         agent.stop.set()

@@ -90,7 +90,7 @@ async def serve(key: str, listener: socket.socket, seconds: float) -> bool:
 
     async def get(_: web.Request) -> web.Response:
         status = {"schema_version": 1, "stage": "stage0", "healthy": False, "release": None, "roster": None}
-        return web.json_response(status)
+        return web.json_response({**status, "newest_release": max(numbers(), default=0)})
 
     app = web.Application(client_max_size=LIMIT)
     app.add_routes([web.put("/v1/release", put), web.get("/v1/status", get)])

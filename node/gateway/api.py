@@ -29,7 +29,7 @@ class Service(Protocol):
 
     async def offer_release(self, headers: Mapping[str, str], body: bytes) -> tuple[int, str]: ...
 
-    def release_archive(self) -> tuple[bytes, dict[str, str]] | None: ...
+    def release_archive(self) -> tuple[bytes, dict[str, str]]: ...
 
     def is_overlay(self, address: str) -> bool: ...
 
@@ -82,12 +82,9 @@ def application(service: Service) -> web.Application:
         return web.json_response(service.status(with_peers=_came_by_tunnel(service, request)))
 
     async def get_release(request: web.Request) -> web.Response:
-        found = service.release_archive()
         if not _came_by_tunnel(service, request):
             return _answer(403, "only over the overlay")
-        if found is None:
-            return _answer(404, "this gateway runs from no release")
-        archive, headers = found
+        archive, headers = service.release_archive()
         return web.Response(body=archive, headers=headers, content_type="application/gzip")
 
     app = web.Application(client_max_size=LIMIT, middlewares=[_in_json])

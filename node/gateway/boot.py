@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import socket
-from ipaddress import IPv4Address
 
 from node import config as machine
 from node.files import StateError
@@ -41,8 +40,8 @@ def check() -> None:
     say(f"the state and {service.__name__} are well")
 
 
-def main(pulse: int | None, listener: int | None) -> int:
-    """Run the service; the exit status."""
+def main(pulse: int, listener: int) -> int:
+    """Run the service with stage 0's pipe and listening socket; the exit status."""
     network = Network(machine.load(), WgTool(), NftTool())
     try:
         network.load()
@@ -58,7 +57,8 @@ def main(pulse: int | None, listener: int | None) -> int:
 
     try:
         network.rosters.verify()
-        asyncio.run(serve(network, pinger, Pulse(pulse), _listening(listener, network.config.control)))
+        os.set_inheritable(listener, False)
+        asyncio.run(serve(network, pinger, Pulse(pulse), socket.socket(fileno=listener)))
     except StateError as error:
         say(str(error))
         return 1
@@ -66,11 +66,3 @@ def main(pulse: int | None, listener: int | None) -> int:
         say("stage 0 is gone")
         return 1
     return 0
-
-
-def _listening(descriptor: int | None, control: tuple[IPv4Address, int]) -> socket.socket:
-    """Stage 0's listening socket, or one of our own on the overlay when the service is run by hand."""
-    if descriptor is None:
-        return socket.create_server((str(control[0]), control[1]), backlog=1024)
-    os.set_inheritable(descriptor, False)
-    return socket.socket(fileno=descriptor)

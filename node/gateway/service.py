@@ -32,7 +32,7 @@ STALE_SECONDS = 15.0
 class Service:
     """A gateway's roster, network and release behind the API; ``stop`` is set by a signal or for a newer release."""
 
-    def __init__(self, network: Network, health: Health, pulse: Pulse, own: release.Release | None) -> None:
+    def __init__(self, network: Network, health: Health, pulse: Pulse, own: release.Release) -> None:
         self.stop = asyncio.Event()
         self._network = network
         self._health = health
@@ -51,8 +51,9 @@ class Service:
             "schema_version": 1,
             "stage": "service",
             "healthy": self._reconciled is not None and time.monotonic() - self._reconciled < STALE_SECONDS,
-            "release": {"number": self._own.number, "sha256": self._own.sha256} if self._own else None,
+            "release": {"number": self._own.number, "sha256": self._own.sha256},
             "failed_release": {"number": failed[0], "reason": failed[1]} if failed else None,
+            "newest_release": release.newest(),
             "roster": {
                 "number": kept.roster.number,
                 "sha256": kept.sha256,
@@ -69,9 +70,7 @@ class Service:
     def is_overlay(self, address: str) -> bool:
         return address == str(self._network.config.control[0])
 
-    def release_archive(self) -> tuple[bytes, dict[str, str]] | None:
-        if self._own is None:
-            return None
+    def release_archive(self) -> tuple[bytes, dict[str, str]]:
         return self._own.archive, {
             "X-Hybridnet-Number": str(self._own.number),
             "X-Hybridnet-Signature": self._own.signature,
@@ -132,8 +131,6 @@ class Service:
 
     def _follow_release(self) -> None:
         """Check a newer release beside this one, and stop for it when it finds itself well."""
-        if self._own is None:
-            return
         if self._trial is None:
             newer = release.newer_than(self._own.number)
             if newer is not None:

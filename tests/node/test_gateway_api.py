@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import io
+import os
 import socket
 import ssl
 from collections import Counter
@@ -107,7 +108,8 @@ async def gateway(tmp_path: Path, stack: Stack, monkeypatch: pytest.MonkeyPatch)
         wireguard, firewall = MemoryWireGuard(), MemoryFirewall()
         network = Network(machine.load(), wireguard, firewall)
         network.load()
-        service = Service(network, Health(MemoryProbe({IPv4Address("10.100.1.1")})), Pulse(None), RELEASE)
+        ours, theirs = os.pipe()
+        service = Service(network, Health(MemoryProbe({IPv4Address("10.100.1.1")})), Pulse(theirs), RELEASE)
         https = Listener(application(service), listener, tls_context(network.config.files))
         await https.start()
         running = asyncio.create_task(service.run())
@@ -118,6 +120,8 @@ async def gateway(tmp_path: Path, stack: Stack, monkeypatch: pytest.MonkeyPatch)
         service.end()
         await running
         await https.close()
+        os.close(ours)
+        os.close(theirs)
 
 
 async def test_a_signed_roster_is_taken_and_followed(gateway: Gateway) -> None:
@@ -251,12 +255,7 @@ async def test_a_release_that_finds_itself_well_makes_this_one_stop(gateway: Gat
     for number in (4, 4):
         headers = gateway.stack.release_headers(number, body)
         assert (await gateway.ask("PUT", "/v1/release", body, headers))[0] in (200, 201)
-
-    async def stopped() -> None:
-        while not gateway.service.stop.is_set():
-            await asyncio.sleep(0.05)
-
-    await asyncio.wait_for(stopped(), 20)
+    await asyncio.wait_for(gateway.service.stop.wait(), 20)
 
 
 async def test_an_older_release_is_refused(gateway: Gateway) -> None:

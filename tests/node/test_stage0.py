@@ -146,6 +146,7 @@ def test_a_gateway_without_a_release_takes_the_first_one_and_runs_it(machine: Ma
         "healthy": False,
         "release": None,
         "roster": None,
+        "newest_release": 0,
     }
     assert machine.push(1, GOOD) == 201
     wait_for("release 1", lambda: running(machine, 1))
@@ -221,6 +222,7 @@ def test_the_only_release_is_tried_again_and_a_newer_one_gets_in_between(machine
     wait_for("a second try", lambda: machine.starts() == [1, 1])
     assert not machine.has(1, "bad")
     wait_for("stage 0 between the tries", machine.answers)
+    assert json.loads(machine.ask("GET", "/v1/status")[1])["newest_release"] == 1
     assert machine.push(2, GOOD) == 201
     wait_for("release 2", lambda: running(machine, 2))
 
