@@ -57,7 +57,9 @@ class Check:
     config: Mapping[str, str]
     """The provider's configuration (`region`, `project` …)."""
     old: Inputs | None = None
-    """What the same resource asked for before."""
+    """What the same resource asked for before; also when it is going to be made anew and the old one is still there."""
+    anew: bool = False
+    """Whether it is going to be made, be there an old one or not."""
     planned: Collection[tuple[str, str]] = ()
     """Token and identity of what the program declared but the clouds do not have yet, so that its name may be used."""
     failures: list[Failure] = field(default_factory=list[Failure])

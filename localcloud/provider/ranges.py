@@ -32,7 +32,7 @@ def check_free(check: Check, path: str, network: Network) -> None:
             check.refuse(path, f"the local cloud cannot hold {network}: it overlaps {reserved}, its own internet")
             return
     for other, owner in taken(check.world):
-        if network.overlaps(other):
+        if network.overlaps(other) and str(other) != check.was(path):
             check.refuse(
                 path,
                 f"the local cloud cannot hold {network}: it overlaps {other} of {owner}. Real clouds "

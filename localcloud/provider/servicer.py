@@ -52,6 +52,7 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
         self._ledger = ledger
         self._config: dict[str, str] = {}
         self._planned: set[tuple[str, str]] = set()
+        self._olds: dict[str, Inputs] = {}
         self._secrets = True
 
     def Handshake(
@@ -80,7 +81,7 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
         arguments = bare_properties(decode(request.args))
         self._config = config | {name: value for name, value in arguments.items() if isinstance(value, str)}
         self._secrets = request.acceptSecrets
-        self._planned = set()
+        self._planned, self._olds = set(), {}
         return provider_pb2.ConfigureResponse(acceptSecrets=True, supportsPreview=True)
 
     def Cancel(self, request: Empty, context: Context) -> Empty:
@@ -96,8 +97,8 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
         failures = checker.failures
         if not failures:
             known = Inputs(bare_properties(inputs))
-            before = None if old is None else Inputs(old)
-            check = Check(known, self._ledger.world, self._config, before, frozenset(self._planned))
+            check = Check(known, self._ledger.world, self._config, planned=frozenset(self._planned))
+            check.old, check.anew = self._before(request.urn, old), old is None
             kind.check(check)
             failures = check.failures
             identity = kind.identity(known, self._config)
@@ -178,21 +179,31 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
         def stop(world: World) -> bool:
             record = current(world)
             self._admit(kind, inputs, world, record)
+            kind.update(
+                record, Inputs(inputs), world.copy(), self._config
+            )  # what it would refuse, before anything stops
             if not kind.restarts(record, Inputs(inputs)):
                 return False
             world.note(record, stopped=True)
             return True
 
-        def alter(world: World) -> dict[str, Value]:
+        def resume(world: World) -> Record:
             record = current(world)
+            return world.note(record, stopped=False) if record.facts.flag("stopped") else record
+
+        def alter(world: World) -> dict[str, Value]:
+            record = resume(world)
             self._admit(kind, inputs, world, record)
-            if record.facts.flag("stopped"):
-                record = world.note(record, stopped=False)
             return kind.outputs(kind.update(record, Inputs(inputs), world, self._config), world)
 
         def both() -> dict[str, Value]:
-            self._ledger.change(stop)
-            return self._ledger.change(alter)
+            stopped = self._ledger.change(stop)
+            try:
+                return self._ledger.change(alter)
+            except Exception:
+                if stopped:
+                    self._ledger.change(resume)
+                raise
 
         outputs = self._attempt(context, both)
         return provider_pb2.UpdateResponse(properties=self._outputs(kind, outputs, sealed))
@@ -245,9 +256,15 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
             logical, previous if isinstance(previous, str) else None, seed
         )
 
+    def _before(self, urn: str, old: dict[str, Value] | None) -> Inputs | None:
+        """What the resource asked for before: when it is to be replaced the engine checks once more without telling."""
+        if old is not None:
+            self._olds[urn] = Inputs(old)
+        return self._olds.get(urn)
+
     def _admit(self, kind: Kind, inputs: dict[str, Value], world: World, record: Record | None) -> None:
         """Check once more, now that every value is known. Raises CloudError with everything that is wrong."""
-        check = Check(Inputs(inputs), world, self._config, record and record.inputs)
+        check = Check(Inputs(inputs), world, self._config, record and record.inputs, anew=record is None)
         kind.check(check)
         if check.failures:
             raise CloudError("; ".join(failure.reason for failure in check.failures))

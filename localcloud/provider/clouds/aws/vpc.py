@@ -155,7 +155,8 @@ class Subnet(AwsKind):
             )
         elif vpc is not None:
             for other in subnets_of(vpc, check.world):
-                if network.overlaps(ipaddress.ip_network(other.inputs.text("cidrBlock") or "")):
+                taken = other.inputs.text("cidrBlock") or ""
+                if network.overlaps(ipaddress.ip_network(taken)) and taken != check.was("cidrBlock"):
                     check.refuse(
                         "cidrBlock",
                         f"InvalidSubnet.Conflict: The CIDR '{network}' conflicts with another subnet ({other.id})",

@@ -108,18 +108,6 @@ class Instance(GcpKind):
             ("RUNNING", "TERMINATED"),
             'expected desired_status to be one of ["RUNNING" "TERMINATED"], got {}',
         )
-        if (
-            check.old is not None
-            and _stops(check.old, inputs)
-            and not inputs.flag("allowStoppingForUpdate")
-            and inputs.known("allowStoppingForUpdate")
-        ):
-            check.refuse(
-                _stops(check.old, inputs)[0],
-                f"Changing {', '.join(_stops(check.old, inputs))} on a started instance requires "
-                "stopping it. To acknowledge this, please set allow_stopping_for_update = true in "
-                "your config.",
-            )
 
     def replaces(self, path: str, old: Inputs, new: Inputs) -> bool:
         if path.startswith("networkInterfaces") and len(old.objects("networkInterfaces")) != len(
@@ -146,6 +134,12 @@ class Instance(GcpKind):
         )
 
     def update(self, record: Record, inputs: Inputs, world: World, config: Mapping[str, str]) -> Record:
+        changed = _stops(record.inputs, inputs)
+        if changed and is_running(record) and not inputs.flag("allowStoppingForUpdate"):
+            raise CloudError(
+                f"Changing {', '.join(changed)} on a started instance requires stopping it. To acknowledge this, "
+                "please set allow_stopping_for_update = true in your config."
+            )
         record = super().update(record, inputs, world, config)
         card = inputs.objects("networkInterfaces")[0]
         return world.note(record, public=_external(card, world, record))

@@ -135,10 +135,9 @@ class Subnetwork(GcpKind):
                 f"Must be an IPv4 range of /{LONGEST_PREFIX} or larger., invalid",
             )
             return
-        old = check.was("ipCidrRange")
-        if isinstance(old, str) and ipaddress.IPv4Network(old).subnet_of(ipaddress.IPv4Network(str(span))):
-            return
         for other in check.world.all(self.token):
+            if other.inputs.text("ipCidrRange") == check.was("ipCidrRange"):
+                continue
             if home is not None and _of(other, home, check.world) and span.overlaps(range_of(other)):
                 check.refuse(
                     "ipCidrRange",

@@ -92,7 +92,7 @@ class NetworkSubnet(Kind):
             )
             return
         others = [_range(other) for other in check.world.all(self.token) if _network_id(other) == network.id]
-        if any(subnet.overlaps(other) for other in others):
+        if any(subnet.overlaps(other) and str(other) != check.was("ipRange") for other in others):
             check.refuse(
                 "ipRange",
                 f"invalid input in field 'ip_range' (invalid_input): {subnet} overlaps another subnet of the network",

@@ -106,6 +106,7 @@ class Server(Kind):
 
     def update(self, record: Record, inputs: Inputs, world: World, config: Mapping[str, str]) -> Record:
         before = record.inputs
+        _check_resize(record, inputs)
         record = super().update(record, inputs, world, config)
         if before.values.get("publicNets") != inputs.values.get("publicNets"):
             _release(record, world)
@@ -169,9 +170,9 @@ def _check_type(check: Check) -> None:
         check.refuse("image", f"image {image} for architecture {architecture} not found")
     elif image is not None and image not in BOOTABLE:
         check.refuse("image", f"the local cloud has no image that stands for {image}; it has {', '.join(BOOTABLE)}")
-    if type_ is None or (check.same("serverType") and check.same("location")):
+    if type_ is None or (not check.anew and check.same("serverType")):
         return
-    if type_.retired is not None and not check.same("serverType"):
+    if type_.retired is not None:
         check.refuse(
             "serverType",
             f'Server Type "{name}" is unavailable in all locations and can no longer be ordered '
@@ -183,15 +184,17 @@ def _check_type(check: Check) -> None:
             f'Server Type "{name}" is unavailable in "{location}" and can no longer be ordered in '
             "this location: unsupported location for server type (invalid_input)",
         )
-    old = SERVER_TYPES.get(str(check.was("serverType")))
-    if old is not None and old.architecture != type_.architecture:
-        check.refuse(
-            "serverType", f"cannot change from {old.architecture} to {type_.architecture} (invalid_server_type)"
-        )
-    elif old is not None and type_.disk < old.disk and not inputs.flag("keepDisk"):
-        check.refuse(
-            "serverType",
-            f"the disk of {name} ({type_.disk} GB) is smaller than the server's ({old.disk} GB) (invalid_server_type)",
+
+
+def _check_resize(record: Record, inputs: Inputs) -> None:
+    """What a server may become without being made anew. Raises CloudError."""
+    old, new = (SERVER_TYPES[each.text("serverType") or ""] for each in (record.inputs, inputs))
+    name, disk = inputs.text("serverType"), record.facts.number("disk") or 0
+    if old.architecture != new.architecture:
+        raise CloudError(f"cannot change from {old.architecture} to {new.architecture} (invalid_server_type)")
+    if new.disk < disk:
+        raise CloudError(
+            f"the disk of {name} ({new.disk} GB) is smaller than the server's ({disk} GB) (invalid_server_type)"
         )
 
 
