@@ -64,6 +64,7 @@ def store(key: str, headers: Mapping[str, str], body: bytes) -> tuple[int, str]:
     shutil.rmtree(new, ignore_errors=True)
     try:
         with tarfile.open(fileobj=io.BytesIO(body)) as archive:
+            archive.extraction_filter = getattr(tarfile, "data_filter", None)
             archive.extractall(new)
     except (tarfile.TarError, OSError, EOFError) as error:
         return 400, f"unreadable archive: {error}"
