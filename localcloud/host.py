@@ -71,8 +71,10 @@ def prepare(progress: Callable[[str], None]) -> None:
         raise LocalCloudError("this host cannot run the local cloud:\n" + "\n".join(f"  - {line}" for line in blocking))
     if missing := missing_packages():
         progress(f"installing {', '.join(missing)}")
-        _apt("update")
-        _apt("install", "--yes", "--no-install-recommends", *missing)
+        # One source that does not answer must not keep the others from being enough.
+        update = _apt("update")
+        if install := _apt("install", "--yes", "--no-install-recommends", *missing):
+            raise LocalCloudError(f"{install}\n{update}\nIs there a network, and are the apt sources right?")
 
 
 def codename() -> str:
@@ -115,7 +117,8 @@ def _has_capability(number: int) -> bool:
     return False
 
 
-def _apt(*arguments: str) -> None:
+def _apt(*arguments: str) -> str:
+    """What went wrong, in apt's words; nothing if it went well."""
     done = subprocess.run(
         ["apt-get", "-q", *arguments],
         env={**os.environ, "DEBIAN_FRONTEND": "noninteractive"},
@@ -124,8 +127,7 @@ def _apt(*arguments: str) -> None:
         text=True,
         check=False,
     )
-    if done.returncode:
-        tail = "\n".join((done.stdout + done.stderr).strip().splitlines()[-8:])
-        raise LocalCloudError(
-            f"apt-get {' '.join(arguments)} failed:\n{tail}\nIs there a network, and are the apt sources right?"
-        )
+    if done.returncode == 0:
+        return ""
+    tail = "\n".join((done.stdout + done.stderr).strip().splitlines()[-8:])
+    return f"apt-get {' '.join(arguments)} failed:\n{tail}"

@@ -70,9 +70,15 @@ class MachineSpec:
     forwarding: bool
     """May send packets from other addresses than its own on private networks (source/destination check off)."""
     metadata: Mapping[str, JSON] = field(default_factory=dict[str, JSON])
-    """What only the metadata service tells, each key optional: instance_type, image, region, zone, project (GCP),
-    labels ({name: value}, on AWS tags), imds ({enabled, tokens_required, instance_tags: bool, hop_limit: int}, AWS)."""
+    """What only the metadata service tells, each key optional: instance_id (where it is not `id`), instance_type,
+    image, region, zone, project (GCP), labels ({name: value}, on AWS tags) and, on AWS, imds ({enabled,
+    tokens_required, instance_tags: bool, hop_limit: int})."""
     running: bool = True
+
+    @property
+    def instance_id(self) -> str:
+        """What the machine is told that its id is."""
+        return str(self.metadata.get("instance_id", self.id))
 
 
 def to_json(spec: MachineSpec) -> str:

@@ -10,10 +10,14 @@ from collections.abc import Mapping, Sequence
 from typing import NoReturn
 
 from localcloud import enter
+from localcloud.cli.console import fail
 from localcloud.cli.desk import chosen, environment
 from localcloud.cloud import NETNS, Cloud, LocalCloudError
 from localcloud.fabric import Fabric
 from localcloud.fabric.metadata_server import enter_namespace
+
+NO_COMMAND = 127
+"""What shells say of a command that does not exist."""
 
 
 def execute(cloud: Cloud, options: argparse.Namespace) -> int:
@@ -41,10 +45,11 @@ def run(cloud: Cloud, options: argparse.Namespace) -> int:
     if options.source == "desk":
         variables = environment(cloud, chosen(cloud).stack)
     command = _without_dashes(options.argv) or [os.environ.get("SHELL", "/bin/sh")]
-    if not shutil.which(command[0], path=variables["PATH"]):
-        raise LocalCloudError(f"there is no command {command[0]!r} on PATH")
-    enter_namespace(namespace)
-    _become(command, variables)
+    if shutil.which(command[0], path=variables["PATH"]):
+        enter_namespace(namespace)
+        _become(command, variables)
+    fail(f"there is no command {command[0]!r} on PATH")
+    return NO_COMMAND
 
 
 def _without_dashes(words: Sequence[str]) -> list[str]:

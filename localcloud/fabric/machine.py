@@ -153,7 +153,7 @@ class Machine:
         seed = self.folder / "seed"
         seed.mkdir(exist_ok=True)
         seed.chmod(0o700)
-        meta = {"instance-id": spec.id, "local-hostname": spec.hostname, "public-keys": list(spec.ssh_keys)}
+        meta = {"instance-id": spec.instance_id, "local-hostname": spec.hostname, "public-keys": list(spec.ssh_keys)}
         write_private(seed / "meta-data", json.dumps(meta))
         write_private(seed / "user-data", spec.user_data)
         configuration = self.folder / "root/etc/cloud/cloud.cfg.d/96_localcloud_user.cfg"

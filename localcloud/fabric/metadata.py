@@ -101,7 +101,7 @@ def _aws_tree(spec: MachineSpec) -> Mapping[str, JSON]:
     told, card = spec.metadata, spec.interfaces[0]
     zone, region = str(told.get("zone", "")), str(told.get("region", ""))
     identity = {
-        "instanceId": spec.id,
+        "instanceId": spec.instance_id,
         "instanceType": told.get("instance_type"),
         "imageId": told.get("image"),
         "availabilityZone": zone,
@@ -112,7 +112,7 @@ def _aws_tree(spec: MachineSpec) -> Mapping[str, JSON]:
     data: dict[str, JSON] = {
         "ami-id": str(told.get("image", "")),
         "hostname": spec.hostname,
-        "instance-id": spec.id,
+        "instance-id": spec.instance_id,
         "instance-type": str(told.get("instance_type", "")),
         "local-hostname": spec.hostname,
         "local-ipv4": card.address,
@@ -164,7 +164,7 @@ def _gcp_tree(spec: MachineSpec) -> Mapping[str, JSON]:
                 **({"ssh-keys": keys} if keys else {}),
             },
             "hostname": spec.hostname,
-            "id": spec.id,
+            "id": spec.instance_id,
             "image": str(told.get("image", "")),
             "machine-type": f"projects/{project}/machineTypes/{told.get('instance_type', '')}",
             "name": spec.hostname.partition(".")[0],
@@ -195,7 +195,7 @@ def _hetzner(spec: MachineSpec, request: Request) -> Answer:
     data: dict[str, JSON] = {
         "availability-zone": str(told.get("zone", "")),
         "hostname": spec.hostname,
-        "instance-id": spec.id,
+        "instance-id": spec.instance_id,
         "private-networks": json.dumps(private),
         "public-keys": json.dumps(list(spec.ssh_keys)),
         "region": str(told.get("region", "")),

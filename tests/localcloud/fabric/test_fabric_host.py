@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -51,6 +52,27 @@ def test_missing_commands_are_named_by_package(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(host.shutil, "which", which)
     assert host.missing_packages() == ["nftables", "systemd-container"]
     assert "needs the packages nftables, systemd-container (`make up` installs them)" in host.problems()
+
+
+@pytest.mark.parametrize("broken", [[], ["update"], ["update", "install"]])
+def test_what_is_missing_is_installed(broken: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    ran: list[list[str]] = []
+
+    def run(command: list[str], **_: object) -> subprocess.CompletedProcess[str]:
+        ran.append(command)
+        return subprocess.CompletedProcess(command, int(command[2] in broken), "", f"E: no {command[2]}")
+
+    monkeypatch.setattr(host, "unmet", list[str])
+    monkeypatch.setattr(host, "missing_packages", lambda: ["nftables"])
+    monkeypatch.setattr(host.subprocess, "run", run)
+    said: list[str] = []
+    if "install" in broken:
+        with pytest.raises(LocalCloudError, match=r"(?s)E: no install.*E: no update"):
+            host.prepare(said.append)
+    else:
+        host.prepare(said.append)
+    assert said == ["installing nftables"]
+    assert ran[-1] == ["apt-get", "-q", "install", "--yes", "--no-install-recommends", "nftables"]
 
 
 def test_without_root_it_says_so_and_installs_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

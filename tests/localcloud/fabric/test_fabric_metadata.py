@@ -166,6 +166,13 @@ def test_hetzner_tree() -> None:
     assert get(HETZNER, "/latest/meta-data").status == 404
 
 
+def test_a_machine_is_told_its_own_clouds_id() -> None:
+    told = replace(HETZNER, metadata={"instance_id": "4700005"})
+    assert get(told, "/hetzner/v1/metadata/instance-id").body == "4700005"
+    told = replace(GCP, metadata={"instance_id": "815"})
+    assert get(told, "/computeMetadata/v1/instance/id", metadata_flavor="Google").body == "815"
+
+
 def test_only_ec2_takes_a_put() -> None:
     for spec in (GCP, HETZNER):
         assert token_of(spec, Tokens()).status == 405

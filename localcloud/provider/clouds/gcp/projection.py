@@ -46,6 +46,7 @@ def _machine(instance: Record, world: World) -> MachineSpec:
         egress=firewalls.rules(instance, home, world, "EGRESS"),
         forwarding=inputs.flag("canIpForward"),
         metadata={
+            "instance_id": facts.text("number"),
             "instance_type": (inputs.text("machineType") or "").rpartition("/")[2],
             "image": image.text("image") if image else None,
             "region": ZONES.get(zone),

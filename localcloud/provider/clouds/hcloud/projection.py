@@ -43,6 +43,7 @@ def _machine(server: Record, world: World) -> MachineSpec:
         egress=tuple(_rule(rule, "destinationIps") for rule in outgoing) if outgoing else None,
         forwarding=False,
         metadata={
+            "instance_id": server.id,
             "instance_type": inputs.text("serverType"),
             "image": inputs.text("image"),
             "region": server.facts.text("location"),
