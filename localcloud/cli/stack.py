@@ -48,6 +48,7 @@ def down(cloud: Cloud, options: argparse.Namespace) -> int:
     del options
     console = Console()
     with cloud.locked("command"):
+        console.step("ending the daemon")
         daemon.stop(cloud)
         Fabric(cloud).down(console.step)
         for path in cloud.directory.iterdir():

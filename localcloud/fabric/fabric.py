@@ -135,6 +135,7 @@ class Fabric:
             for path in self.cloud.machines.glob("*/spec.json"):
                 path.unlink()
             self._end_machines(self._namespaces_of_machines(), progress)
+            progress("removing disks and namespaces")
             self._sweep()
             internet.delete_namespaces(*internet.namespaces(self.cloud.prefix))
             for name in ("networks.json", "cuts.json"):
