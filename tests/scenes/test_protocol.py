@@ -25,7 +25,7 @@ def status(scene: Scene) -> dict[str, Any]:
 
 def hammer(scene: Scene, tmp_path: Path, case: str, *words: str) -> Any:
     ca_file = tmp_path / "ca.pem"
-    ca_file.write_text(scene.exec("hetzner-gw", "cat", "/etc/hybridnet/ca.pem"))
+    ca_file.write_text(scene.exec("hetzner-1", "cat", "/etc/hybridnet/ca.pem"))
     url = f"https://{scene.outputs()['wg_gateway_ip']}:8443"
     return json.loads(scene.run("run", "--", "python3", HAMMER, case, url, str(ca_file), *words).stdout)
 
