@@ -137,9 +137,15 @@ def _properties_of(cls: type) -> Mapping[str, Property]:
 
 def nearest(name: str, known: Sequence[str]) -> str | None:
     """The known name that `name` most likely is a misspelling of."""
-    folded = {candidate.replace("_", "").lower(): candidate for candidate in known}
-    match = difflib.get_close_matches(name.replace("_", "").lower(), list(folded), n=1, cutoff=0.6)
+    wanted = _folded(name)
+    folded = {_folded(candidate): candidate for candidate in known}
+    begun = [each for each in folded if wanted and (each.startswith(wanted) or wanted.startswith(each))]
+    match = begun or difflib.get_close_matches(wanted, list(folded), n=1, cutoff=0.6)
     return folded[match[0]] if match else None
+
+
+def _folded(name: str) -> str:
+    return name.replace("_", "").lower()
 
 
 def warm(package: str) -> None:

@@ -77,7 +77,8 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
         return provider_pb2.DiffResponse(changes=provider_pb2.DiffResponse.DIFF_NONE)
 
     def Configure(self, request: provider_pb2.ConfigureRequest, context: Context) -> provider_pb2.ConfigureResponse:
-        config = {name.rpartition(":")[2]: value for name, value in request.variables.items()}
+        own = f"{self.package}:config:"
+        config = {name[len(own) :]: value for name, value in request.variables.items() if name.startswith(own)}
         arguments = bare_properties(decode(request.args))
         self._config = config | {name: value for name, value in arguments.items() if isinstance(value, str)}
         self._secrets = request.acceptSecrets
