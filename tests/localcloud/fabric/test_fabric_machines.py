@@ -32,9 +32,9 @@ def test_a_machine_knows_its_name_and_identity_and_shares_neither(world: World) 
 
 
 def test_ssh_keys_go_to_root_on_hetzner_and_to_the_images_user_elsewhere(world: World) -> None:
-    root = world.on("hetzner-gw", "cat", "/root/.ssh/authorized_keys").stdout
+    root = world.on("hetzner-gw", "sh", "-c", "cat ~/.ssh/authorized_keys").stdout
     assert root.strip() == HETZNER.ssh_keys[0]
-    assert world.on("aws-1", "tail", "-n1", "/home/ubuntu/.ssh/authorized_keys").stdout.strip() == AWS.ssh_keys[0]
+    assert world.on("aws-1", "su", "ubuntu", "-c", "tail -n1 ~/.ssh/authorized_keys").stdout.strip() == AWS.ssh_keys[0]
     assert world.on("aws-1", "su", "ubuntu", "-c", "sudo -n id -u").stdout.strip() == "0"
 
 
