@@ -49,9 +49,11 @@ class Display:
 
     def ends(self, step: Step, seconds: float) -> None:
         """Says what was done."""
-        if not self._preview and step.operation in _DONE and step.type != urns.STACK_TYPE:
-            why = f" ({step.because})" if step.because else ""
-            self._line(step, f"{_DONE[step.operation]}{why} ({seconds:.1f}s)")
+        if self._preview or step.operation not in _DONE or step.type == urns.STACK_TYPE:
+            return
+        because = _because(step)
+        details = change_lines(step.changes) if step.operation in ("update", "replace", "refresh") else []
+        self._line(step, f"{_DONE[step.operation]}{f' [{because}]' if because else ''} ({seconds:.1f}s)", details)
 
     def fails(self, step: Step, message: str) -> None:
         """Says what went wrong."""
@@ -73,28 +75,27 @@ class Display:
                 self._write(self._coloured(severity, text))
 
     def table(self, result: Result) -> None:
-        """The changes one by one, the outputs that change, and the counts."""
+        """In a preview the changes one by one; then the outputs that change, and the counts."""
         with self._lock:
             for step in result.steps:
-                if step.operation in SHOWN:
+                if self._preview and step.operation in SHOWN:
                     self._write(self._coloured(_SIGNS[step.operation], _title(step)))
-                    if step.operation in ("update", "replace", "refresh"):
-                        for line in change_lines(step.changes):
-                            self._write(f"      {line}")
-            changed = change_lines(result.output_changes)
-            if changed:
+                    if step.operation in ("update", "replace"):
+                        self._indented(change_lines(step.changes))
+            if result.output_changes:
                 self._write("Outputs:")
-                for line in changed:
-                    self._write(f"    {line}")
+                self._indented(change_lines(result.output_changes))
             self._write(summary(result, preview=self._preview))
 
-    def _line(self, step: Step, text: str) -> None:
+    def _line(self, step: Step, text: str, details: Iterable[str] = ()) -> None:
+        sign = _SIGNS[step.operation]
         with self._lock:
-            self._write(
-                self._coloured(
-                    _SIGNS[step.operation], f" {_SIGNS[step.operation]:2} {_short_type(step.type)} {step.name} {text}"
-                )
-            )
+            self._write(self._coloured(sign, f" {sign:2} {_short_type(step.type)} {step.name} {text}"))
+            self._indented(details)
+
+    def _indented(self, lines: Iterable[str]) -> None:
+        for line in lines:
+            self._write(f"      {line}")
 
     def _coloured(self, kind: str, text: str) -> str:
         colour = _COLOURS.get(kind)
@@ -105,13 +106,14 @@ class Display:
 
 
 def _title(step: Step) -> str:
+    because = _because(step)
     title = f" {_SIGNS[step.operation]:2} {_short_type(step.type):45} {step.name:30} {step.operation}"
+    return f"{title} [{because}]" if because else title
+
+
+def _because(step: Step) -> str:
     causes = sorted({str(change.path[0]) for change in step.changes if change.replaces})
-    if step.operation == "replace" and causes:
-        title += f" [because of {', '.join(causes)}]"
-    elif step.because:
-        title += f" [{step.because}]"
-    return title.rstrip()
+    return f"because of {', '.join(causes)}" if step.operation == "replace" and causes else step.because
 
 
 def change_lines(changes: Iterable[Change]) -> list[str]:

@@ -50,10 +50,6 @@ class Names:
         """The name that a URN of this run had before."""
         return self._former.get(urn, urn)
 
-    def present(self, urn: str) -> str:
-        """The name in this run of a URN of before."""
-        return self._claimed.get(urn, urn)
-
     def _aliases(self, goal: Goal) -> Iterator[str]:
         own = [self._expand(alias, goal) for alias in goal.aliases]
         yield from own

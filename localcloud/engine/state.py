@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, cast
 
@@ -161,34 +161,29 @@ def unseal(value: Value, sealer: Sealer) -> Value:
             return value
 
 
-def ordered(resources: Iterable[Resource]) -> list[Resource]:
-    """Resources with each after all it needs, otherwise in the order given. Tolerates needs that are not there."""
-    pending = list(resources)
+def order(resources: Sequence[Resource]) -> list[int]:
+    """Indices of resources, each after all it needs, otherwise as given. Tolerates needs that are not there."""
     positions: dict[str, list[int]] = {}
-    for index, resource in enumerate(pending):
+    for index, resource in enumerate(resources):
         positions.setdefault(resource.urn, []).append(index)
-    done: set[int] = set()
-    result: list[Resource] = []
 
-    for start in range(len(pending)):
-        visiting: set[int] = set()
-        stack = [(start, _needed(pending[start], positions))] if start not in done else []
-        while stack:
-            index, needs = stack[-1]
-            visiting.add(index)
-            below = next((need for need in needs if need not in done and need not in visiting), None)
-            if below is not None:
-                stack.append((below, _needed(pending[below], positions)))
-                continue
-            stack.pop()
-            if index not in done:
-                done.add(index)
-                result.append(pending[index])
-    return result
+    def needed(index: int) -> Iterator[int]:
+        return (below for urn in sorted(resources[index].needs) for below in positions.get(urn, ()))
 
-
-def _needed(resource: Resource, positions: Mapping[str, list[int]]) -> Iterator[int]:
-    return iter([index for urn in sorted(resource.needs) for index in positions.get(urn, ())])
+    done: dict[int, None] = {}
+    for start in range(len(resources)):
+        path = [(start, needed(start))]
+        entered = {start}
+        while path:
+            index, needs = path[-1]
+            below = next((need for need in needs if need not in done and need not in entered), None)
+            if below is None:
+                path.pop()
+                done.setdefault(index)
+            else:
+                entered.add(below)
+                path.append((below, needed(below)))
+    return list(done)
 
 
 def to_document(snapshot: Snapshot, sealer: Sealer) -> dict[str, Any]:

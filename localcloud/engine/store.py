@@ -18,13 +18,13 @@ from typing import IO, Any
 
 from localcloud.engine.errors import EngineError
 from localcloud.engine.passphrase import Sealer
-from localcloud.engine.state import Pending, Resource, Snapshot, decode, encode, from_document, ordered, to_document
+from localcloud.engine.state import Pending, Resource, Snapshot, decode, encode, from_document, order, to_document
 
 
 class Store:
     """The state of one stack in `<directory>/<project>/`. Threads may use it at the same time.
 
-    A resource is known by its slot, a number that stays with it until the next `load`.
+    A resource is known by its slot, a number that stays with it as long as it is in the state.
     """
 
     def __init__(self, directory: Path, project: str, stack: str, sealer: Sealer) -> None:
@@ -67,18 +67,18 @@ class Store:
 
     def _load(self) -> Snapshot:
         with self._mutex:
-            snapshot = Snapshot()
             self._base = ""
+            self._slots = {}
+            self._pending = {}
             if self.path.exists():
                 document = _parse(self.path, self.path.read_text())
-                self._base = str(document.get("journal", ""))
-                snapshot = from_document(document, self._opener(document))
-            self._slots = dict(enumerate(snapshot.resources))
-            self._next = len(self._slots)
-            self._pending = {}
-            for pending in snapshot.pending:
-                self._pending[self._take()] = pending
+                own = document["localcloud"]
+                self._base = own["journal"]
+                found = from_document(document, self._opener(document))
+                self._slots = dict(zip(own["slots"], found.resources, strict=True))
+                self._pending = dict(zip(own["pending_slots"], found.pending, strict=True))
             self._replay()
+            self._next = max([-1, *self._slots, *self._pending]) + 1
             return self.snapshot()
 
     def _opener(self, document: dict[str, Any]) -> Sealer:
@@ -103,12 +103,16 @@ class Store:
                 self._slots.pop(slot, None)
             if "end" in entry:
                 self._pending.pop(entry["end"], None)
-            self._next = max([self._next, *(slot + 1 for slot in (*self._slots, *self._pending))])
 
     def snapshot(self) -> Snapshot:
         """The state as of now."""
         with self._mutex:
-            return Snapshot(tuple(ordered(self._slots.values())), tuple(self._pending.values()))
+            return Snapshot(tuple(self._slots[slot] for slot in self._in_order()), tuple(self._pending.values()))
+
+    def _in_order(self) -> list[int]:
+        """Slots with each after those that its resource needs."""
+        slots = list(self._slots)
+        return [slots[index] for index in order(list(self._slots.values()))]
 
     def slots(self) -> dict[int, Resource]:
         """Slot -> resource."""
@@ -157,8 +161,7 @@ class Store:
 
     def _record(self, entry: dict[str, Any]) -> None:
         if self._journal is None:
-            replayed = self.snapshot() if self._journal_path.exists() else None
-            if replayed is not None:
+            if self._journal_path.exists():
                 self.save()
             self._journal = open(self._journal_path, "w", opener=_private)  # noqa: SIM115 - lives as long as the operation
             self._journal.write(json.dumps({"base": self._base, "salt": self._sealer.salt}) + "\n")
@@ -170,7 +173,8 @@ class Store:
         """Writes the state file anew and ends the journal."""
         with self._mutex:
             self._base = secrets.token_hex(8)
-            document = {**to_document(self.snapshot(), self._sealer), "journal": self._base}
+            own = {"journal": self._base, "slots": self._in_order(), "pending_slots": list(self._pending)}
+            document = {**to_document(self.snapshot(), self._sealer), "localcloud": own}
             _replace(self.path, json.dumps(document, indent=1))
             if self._journal is not None:
                 self._journal.close()

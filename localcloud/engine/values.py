@@ -86,30 +86,18 @@ def _from_object(struct: struct_pb2.Struct) -> Value:
             raise EngineError(f"a property value carries the unknown signature {signature}")
 
 
-def to_struct(
-    properties: Mapping[str, Value], *, secrets: bool = True, resources: bool = True, unknowns: bool = True
-) -> struct_pb2.Struct:
+def to_struct(properties: Mapping[str, Value], *, secrets: bool = True, resources: bool = True) -> struct_pb2.Struct:
     """The message of properties.
 
     Args:
         properties: what to say.
         secrets: keep secrets marked; otherwise their plain value is sent.
         resources: keep references to resources; otherwise their id (or URN) is sent.
-        unknowns: keep unknown values; otherwise a property with one is left out.
     """
     struct = struct_pb2.Struct()
     for key, value in properties.items():
-        if not unknowns and contains_unknown(value):
-            continue
         _fill(struct.fields[key], value, secrets, resources)
     return struct
-
-
-def to_wire(value: Value) -> struct_pb2.Value:
-    """The message of one value, secrets and references kept."""
-    wire = struct_pb2.Value()
-    _fill(wire, value, secrets=True, resources=True)
-    return wire
 
 
 def _fill(wire: struct_pb2.Value, value: Value, secrets: bool, resources: bool) -> None:

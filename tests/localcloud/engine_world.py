@@ -21,6 +21,7 @@ import grpc
 from google.protobuf import empty_pb2, json_format, struct_pb2
 from pulumi.runtime.proto import plugin_pb2, provider_pb2, provider_pb2_grpc
 
+from localcloud.engine import urn as urns
 from localcloud.engine.__main__ import main
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -46,16 +47,18 @@ class Room(pulumi.ComponentResource):
 class Toy(provider_pb2_grpc.ResourceProviderServicer):
     """The package `toy`. Its `Box` takes any property and behaves as some of them say.
 
-    `shape` and `parent` replace on change; a `shape` that begins with `fixed` is deleted before it is replaced. `refuse`
-    fails check, `breaks` fails create and update, `sticky` fails delete. Outputs: the inputs, `serial`, `token`.
+    `shape` and `parent` replace on change; a `shape` that begins with `fixed` is deleted before it is replaced.
+    `refuse` fails check, `breaks` create and update, `sticky` delete. Outputs: the inputs, `serial`, `token`.
     """
 
     boxes: dict[str, dict[str, Any]] = field(default_factory=dict[str, dict[str, Any]])
     calls: list[str] = field(default_factory=list[str])
     requests: list[Any] = field(default_factory=list[Any])
     made: int = 0
+    named: bool = False
+    """Whether ids carry the resource's name instead of a running number, so that they do not depend on the order."""
     lock: threading.Lock = field(default_factory=threading.Lock)
-    traps: dict[str, Callable[[], None]] = field(default_factory=dict[str, Callable[[], None]])
+    traps: dict[str, Callable[[], object]] = field(default_factory=dict[str, Callable[[], object]])
     """`create a` (asked) or `created a` (done) -> what then happens."""
 
     def _note(self, what: str, request: Any) -> None:
@@ -116,8 +119,9 @@ class Toy(provider_pb2_grpc.ResourceProviderServicer):
             context.abort(grpc.StatusCode.INVALID_ARGUMENT, "no space left for it")
         with self.lock:
             self.made += 1
-            id = f"box-{self.made}"
-            self.boxes[id] = {**wanted, "serial": f"serial-{self.made}", "token": "hush-token"}
+            number = f"{urns.name_of(request.urn)}-{self.calls.count(f'create {urns.name_of(request.urn)}')}"
+            id = f"box-{number if self.named else self.made}"
+            self.boxes[id] = {**wanted, "serial": id.replace("box", "serial"), "token": "hush-token"}
         return provider_pb2.CreateResponse(id=id, properties=struct(self.boxes[id]))
 
     def Update(self, request: Any, context: Any) -> Any:

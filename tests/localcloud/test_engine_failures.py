@@ -172,7 +172,7 @@ def test_an_unfinished_journal_line_never_happened(world: World) -> None:
     base = json.loads(world.state_file.read_text())
     journal = world.state_file.with_suffix(".journal")
     salt = base["deployment"]["secrets_providers"]["state"]["salt"]
-    journal.write_text(json.dumps({"base": base["journal"], "salt": salt}) + '\n{"drop": [0, 1')
+    journal.write_text(json.dumps({"base": base["localcloud"]["journal"], "salt": salt}) + '\n{"drop": [0, 1')
     assert world.json("up")["changeSummary"] == {"same": 2}
 
 
@@ -196,6 +196,26 @@ def test_a_corrupt_state_is_refused_and_left_alone(world: World, text: str) -> N
     assert "Traceback" not in ran.text
     assert world.state_file.read_text() == text
     assert list(world.toy.boxes) == ["box-1"]
+
+
+def test_a_kill_after_a_kill_loses_nothing_either(world: World) -> None:
+    world.up('z = Box("z")\na = Box("a", O(depends_on=[z]))\nb = Box("b")')
+    world.program(
+        'a = Box("a")\nc = Box("c", size=1, O(depends_on=[a]))\nd = Box("d", other=c.serial)'.replace(
+            ", size=1, O(depends_on=[a])", ", O(depends_on=[a]), size=1"
+        )
+    )
+    _kill_at(world, "create d")
+    world.program('a = Box("a")\nc = Box("c", O(depends_on=[a]), size=2)\ne = Box("e", other=c.serial)')
+    _kill_at(world, "create e")
+    document = world.json("up")
+    assert changes(document) == {"e": "create", "z": "delete", "b": "delete"}
+    assert {name: one["id"] for name, one in world.state().items() if "id" in one} == {
+        "a": "box-2" if world.toy.boxes.get("box-2") else "box-3",
+        "c": "box-4",
+        "e": "box-7",
+    }
+    assert world.toy.boxes["box-4"]["size"] == 2.0
 
 
 def test_two_operations_at_once_are_refused(world: World) -> None:

@@ -105,7 +105,7 @@ def test_a_replacement_is_made_before_the_old_one_goes(world: World) -> None:
     world.toy.calls.clear()
     ran = world.up('Box("a", shape="square")')
     assert [call for call in world.toy.calls if call[:6] in ("create", "delete")] == ["create a", "delete a"]
-    assert "replace [because of shape]" in ran.text
+    assert "replaced [because of shape]" in ran.text
     assert '~ shape: "round" => "square"  (forces replacement)' in ran.text
     assert "+-1 replaced" in ran.text
     assert list(world.toy.boxes) == ["box-2"]
