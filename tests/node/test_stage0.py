@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import http.client
 import json
 import os
@@ -11,11 +12,13 @@ import ssl
 import subprocess
 import sys
 import threading
+from collections import Counter
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import ClassVar
 
+import aiohttp
 import pytest
 
 from node import stage0
@@ -177,6 +180,29 @@ def test_stage_0_refuses_what_is_not_a_signed_archive_and_lives(machine: Machine
     assert machine.starts() == []
     assert machine.push(1, GOOD) == 201
     wait_for("release 1", lambda: running(machine, 1))
+
+
+async def test_a_thousand_requests_at_once_and_idle_clients_leave_stage_0_alive(machine: Machine) -> None:
+    machine.start()
+    await asyncio.to_thread(wait_for, "stage 0", machine.answers)
+    idle = [socket.create_connection(("127.0.0.1", machine.port)) for _ in range(100)]
+    connector = aiohttp.TCPConnector(ssl=ssl.create_default_context(cadata=machine.stack.ca_pem), limit=0)
+    async with aiohttp.ClientSession(connector=connector) as session:
+
+        async def attempt() -> int | str:
+            try:
+                async with session.put(f"https://127.0.0.1:{machine.port}/v1/release", data=b"x" * 1000) as answer:
+                    return answer.status
+            except (aiohttp.ClientError, OSError) as error:
+                return type(error).__name__
+
+        seen = Counter(await asyncio.gather(*(attempt() for _ in range(1000))))
+    assert seen[403] > 0
+    assert not {200, 201, 500} & set(seen)
+    assert await asyncio.to_thread(machine.push, 1, GOOD) == 201
+    for each in idle:
+        each.close()
+    await asyncio.to_thread(wait_for, "release 1", lambda: running(machine, 1))
 
 
 def test_a_release_is_taken_once_and_never_an_older_one(machine: Machine) -> None:
