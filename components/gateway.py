@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import pulumi
 import pulumi_hcloud as hcloud
 
@@ -10,7 +12,7 @@ from components.keys import node_key
 from components.names import labels
 from components.plan import Machine
 from components.stack import Stack
-from components.userdata import gateway_user_data
+from components.userdata import entrance, gateway_user_data
 from overlay.model import CONTROL_PORT, WG_PORT
 
 
@@ -42,7 +44,8 @@ class WgGateway(pulumi.ComponentResource):
         name, settings = machine.name, stack.settings
         super().__init__("hybrid-wireguard:index:WgGateway", name, {}, opts)
         self.machine = machine
-        self.network = network
+        self._stack = stack
+        self._told: dict[str | None, pulumi.Output[Mapping[str, str]]] = {}
         child = pulumi.ResourceOptions(parent=self)
         kept = pulumi.ResourceOptions(parent=self, protect=settings.protect)
         key = node_key(name, settings.private_keys.get(name), kept)
@@ -58,7 +61,7 @@ class WgGateway(pulumi.ComponentResource):
         server = network.server(
             machine,
             gateway_user_data(stack, machine, key=key, certificate=certificate),
-            firewall,
+            firewall.id.apply(int),
             hcloud.ServerPublicNetArgs(ipv4_enabled=True, ipv4=address.id.apply(int), ipv6_enabled=True),
             self,
             protect=settings.protect,
@@ -78,9 +81,15 @@ class WgGateway(pulumi.ComponentResource):
             }
         )
 
-    def host_for(self, spoke: Machine) -> pulumi.Output[str]:
-        """The address that ``spoke`` reaches this gateway at: the private one when both are in its private network."""
+    def told_to(self, spoke: Machine) -> pulumi.Output[Mapping[str, str]]:
+        """How ``spoke`` reaches this gateway: at its private address when both are in its private network."""
         private = self.machine.private_address
         if spoke.site == self.machine.site and private is not None:
-            return pulumi.Output.from_input(str(private))
-        return self.public_address
+            return self._told_at(str(private))
+        return self._told_at(None)
+
+    def _told_at(self, private: str | None) -> pulumi.Output[Mapping[str, str]]:
+        if private not in self._told:
+            host = self.public_address if private is None else pulumi.Output.from_input(private)
+            self._told[private] = entrance(self._stack, gateway_key=self.public_key, gateway_host=host)
+        return self._told[private]

@@ -7,7 +7,9 @@ Pulumi until ``Output.unsecret`` says otherwise.
 from __future__ import annotations
 
 import base64
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
 import pulumi
 import pulumi_tls as tls
@@ -16,6 +18,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
+_T = TypeVar("_T")
 _INFO = b"wireguard"
 """HKDF's info: the WireGuard key of a node is this derivation of its ED25519 seed, and no other use shares it."""
 
@@ -53,20 +56,31 @@ def sign(pem: str, message: bytes) -> str:
 
 @dataclass(frozen=True)
 class NodeKey:
-    """A node's enrolment key: ``private`` is secret, ``public`` plain; both base64 of 32 bytes."""
+    """A node's enrolment key: what it is derived from, which is secret, and how; its public half is plain."""
 
-    private: pulumi.Output[str]
+    source: pulumi.Output[str]
+    derive: Callable[[str], str]
     public: pulumi.Output[str]
+
+    def use(self, function: Callable[[str], pulumi.Output[_T]]) -> pulumi.Output[_T]:
+        """What ``function`` makes of the private key (base64 of 32 bytes); as secret as the key is.
+
+        One step from the source to the result, since every step of every node is felt in previews of a thousand.
+        """
+        return self.source.apply(lambda source: function(self.derive(source)))
 
 
 def node_key(name: str, given: str | None, opts: pulumi.ResourceOptions) -> NodeKey:
     """The key of the node ``name``: the one that the settings give, else derived from a key that the stack makes."""
     if given is not None:
-        private = pulumi.Output.secret(given)
+        source, derive = pulumi.Output.secret(given), _as_it_is
     else:
-        seed = tls.PrivateKey(f"{name}-key", algorithm="ED25519", opts=opts)
-        private = pulumi.Output.secret(seed.private_key_pem.apply(wireguard_key))
-    return NodeKey(private, pulumi.Output.unsecret(private.apply(public_key_of)))
+        source, derive = tls.PrivateKey(f"{name}-key", algorithm="ED25519", opts=opts).private_key_pem, wireguard_key
+    return NodeKey(source, derive, pulumi.Output.unsecret(source.apply(lambda found: public_key_of(derive(found)))))
+
+
+def _as_it_is(key: str) -> str:
+    return key
 
 
 class StackKeys(pulumi.ComponentResource):

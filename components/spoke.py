@@ -36,14 +36,7 @@ class WgSpoke(pulumi.ComponentResource):
         super().__init__("hybrid-wireguard:index:WgSpoke", name, {}, opts)
         self.machine = machine
         key = node_key(name, stack.settings.private_keys.get(name), pulumi.ResourceOptions(parent=self))
-        user_data = spoke_user_data(
-            stack,
-            machine,
-            key=key,
-            gateway=gateway.machine,
-            gateway_key=gateway.public_key,
-            gateway_host=gateway.host_for(machine),
-        )
+        user_data = spoke_user_data(stack, machine, gateway.machine, key=key, told=gateway.told_to(machine))
         self.public_key = key.public
         self.machine_id = network.spoke(machine, user_data, self)
-        self.register_outputs({"publicKey": self.public_key, "machineId": self.machine_id})
+        self.register_outputs({})

@@ -37,44 +37,40 @@ def placeholder_pem(kind: str, length: int) -> str:
 
 
 def gateway_user_data(stack: Stack, machine: Machine, *, key: NodeKey, certificate: Certificate) -> pulumi.Output[str]:
-    """The first-boot document of the gateway ``machine``; secret."""
+    """The first-boot document of the gateway ``machine``; secret, as its key is."""
+    told: pulumi.Output[Mapping[str, str]] = pulumi.Output.all(
+        certificate=certificate.certificate,
+        tls_key=certificate.private_key,
+        signing=stack.keys.signing_public,
+    )
 
-    def render(values: Mapping[str, str]) -> str:
-        return render_gateway(_gateway_boot(stack.settings, stack.plan, machine, values))
+    def render(private: str, told: Mapping[str, str]) -> str:
+        return render_gateway(_gateway_boot(stack.settings, stack.plan, machine, {**told, "private": private}))
 
-    return pulumi.Output.secret(
-        pulumi.Output.all(
-            private=key.private,
-            certificate=certificate.certificate,
-            tls_key=certificate.private_key,
-            signing=stack.keys.signing_public,
-        ).apply(render)
+    return key.use(lambda private: told.apply(lambda found: render(private, found)))
+
+
+def entrance(
+    stack: Stack, *, gateway_key: pulumi.Output[str], gateway_host: pulumi.Output[str]
+) -> pulumi.Output[Mapping[str, str]]:
+    """What all spokes that reach a gateway at ``gateway_host`` are told alike; made once, since it is waited for."""
+    return pulumi.Output.all(
+        gateway_key=gateway_key,
+        gateway_host=gateway_host,
+        authority=stack.authority.certificate,
+        signing=stack.keys.signing_public,
     )
 
 
 def spoke_user_data(
-    stack: Stack,
-    machine: Machine,
-    *,
-    key: NodeKey,
-    gateway: Machine,
-    gateway_key: pulumi.Output[str],
-    gateway_host: pulumi.Output[str],
+    stack: Stack, machine: Machine, gateway: Machine, *, key: NodeKey, told: pulumi.Output[Mapping[str, str]]
 ) -> pulumi.Output[str]:
-    """The first-boot document of the spoke ``machine``, which enters the overlay by ``gateway``; secret."""
+    """The first-boot document of the spoke ``machine``, which enters by ``gateway``; secret as its key is."""
 
-    def render(values: Mapping[str, str]) -> str:
-        return render_spoke(_spoke_boot(stack.plan, machine, gateway, values))
+    def render(private: str, told: Mapping[str, str]) -> str:
+        return render_spoke(_spoke_boot(stack.plan, machine, gateway, {**told, "private": private}))
 
-    return pulumi.Output.secret(
-        pulumi.Output.all(
-            private=key.private,
-            gateway_key=gateway_key,
-            gateway_host=gateway_host,
-            authority=stack.authority.certificate,
-            signing=stack.keys.signing_public,
-        ).apply(render)
-    )
+    return key.use(lambda private: told.apply(lambda found: render(private, found)))
 
 
 def _gateway_boot(settings: Settings, plan: Plan, machine: Machine, values: Mapping[str, str]) -> GatewayBoot:

@@ -48,6 +48,7 @@ class GcpNetwork(pulumi.ComponentResource):
         self._settings = settings
         self._site = site
         self._ssh_public_key = ssh_public_key
+        self._logins: dict[str, pulumi.Output[str]] = {}
         self._place = self._given_place() or self._made_place()
         self._spoke_tag = names.site_name(settings.prefix, name, "spoke")
         self._ssh_tag = names.site_name(settings.prefix, name, "ssh")
@@ -116,11 +117,16 @@ class GcpNetwork(pulumi.ComponentResource):
             opts=fixed(self),
         )
 
+    def _ssh_keys(self, login: str) -> pulumi.Output[str]:
+        """The metadata that lets administrators in as ``login``."""
+        if login not in self._logins:
+            self._logins[login] = self._ssh_public_key.apply(lambda key: f"{login}:{key}")
+        return self._logins[login]
+
     def spoke(self, machine: Machine, user_data: pulumi.Input[str], parent: pulumi.Resource) -> pulumi.Output[str]:
         """Registers the spoke's instance as a child of ``parent``; its id."""
         options = machine_options(machine, parent, IGNORED, secret_outputs=["metadata"])
         options.depends_on = list(self._place.ready)
-        login = login_user(machine.image)
         access = [gcp.compute.InstanceNetworkInterfaceAccessConfigArgs()] if machine.public else None
         instance = gcp.compute.Instance(
             f"{machine.name}-instance",
@@ -134,14 +140,12 @@ class GcpNetwork(pulumi.ComponentResource):
                 )
             ),
             network_interfaces=[
-                gcp.compute.InstanceNetworkInterfaceArgs(
-                    network=self._place.network, subnetwork=self._place.subnetwork, access_configs=access
-                )
+                gcp.compute.InstanceNetworkInterfaceArgs(subnetwork=self._place.subnetwork, access_configs=access)
             ],
             can_ip_forward=machine.role == "gateway",
             metadata={
                 "user-data": user_data,
-                "ssh-keys": self._ssh_public_key.apply(lambda key: f"{login}:{key}"),
+                "ssh-keys": self._ssh_keys(login_user(machine.image)),
                 "block-project-ssh-keys": "true",
             },
             tags=[self._spoke_tag, *([self._ssh_tag] if machine.public else [])],

@@ -125,13 +125,14 @@ class HetznerNetwork(pulumi.ComponentResource):
         super().__init__("hybrid-wireguard:index:HetznerNetwork", name, {}, opts)
         labels = names.labels(settings, site=name)
         self._ssh_key = ssh_key
-        self._firewall = firewall(
+        spokes_firewall = firewall(
             f"{name}-firewall",
             resource_name=names.site_name(settings.prefix, name),
             labels=labels,
             rules=spoke_rules(settings),
             parent=self,
         )
+        self._firewall_id = spokes_firewall.id.apply(int)
         self.private = self._private_network(name, settings, site, labels)
         self.register_outputs({})
 
@@ -163,19 +164,19 @@ class HetznerNetwork(pulumi.ComponentResource):
     def spoke(self, machine: Machine, user_data: pulumi.Input[str], parent: pulumi.Resource) -> pulumi.Output[str]:
         """Registers the spoke's server as a child of ``parent``; its id."""
         public = hcloud.ServerPublicNetArgs(ipv4_enabled=machine.public, ipv6_enabled=machine.public)
-        return self.server(machine, user_data, self._firewall, public, parent).id
+        return self.server(machine, user_data, self._firewall_id, public, parent).id
 
     def server(
         self,
         machine: Machine,
         user_data: pulumi.Input[str],
-        firewall: hcloud.Firewall,
+        firewall_id: pulumi.Input[int],
         public: hcloud.ServerPublicNetArgs,
         parent: pulumi.Resource,
         *,
         protect: bool = False,
     ) -> hcloud.Server:
-        """Registers a server in the site's private network, behind ``firewall``, as a child of ``parent``."""
+        """Registers a server in the site's private network, behind the firewall, as a child of ``parent``."""
         options = machine_options(machine, parent, IGNORED, secret_outputs=["user_data"], protect=protect)
         networks: list[hcloud.ServerNetworkArgs] | None = None
         if self.private is not None:
@@ -191,7 +192,7 @@ class HetznerNetwork(pulumi.ComponentResource):
             ssh_keys=[self._ssh_key.id],
             public_nets=[public],
             networks=networks,
-            firewall_ids=[firewall.id.apply(int)],
+            firewall_ids=[firewall_id],
             user_data=user_data,
             labels=machine.labels,
             opts=options,

@@ -37,6 +37,11 @@ def is_secret(value: Json) -> bool:
     return isinstance(value, dict) and cast("dict[str, Json]", value).get(_SIGNATURE) == _SECRET
 
 
+def secret(value: Json) -> Json:
+    """``value`` marked as a secret, as engines mark what a resource's class says is one."""
+    return {_SIGNATURE: _SECRET, "value": value}
+
+
 def plain(value: Json) -> Json:
     """An input without its marks."""
     if is_secret(value):
@@ -123,7 +128,8 @@ def _made(kind: str, name: str, inputs: Mapping[str, Json]) -> dict[str, Json]:
     match kind.rpartition(":")[2]:
         case "PrivateKey":
             pem, openssh, public = key_pem(name, plain(inputs["algorithm"]))
-            return {"privateKeyPem": pem, "privateKeyOpenssh": openssh, "publicKeyOpenssh": f"{public}\n"}
+            private = {"privateKeyPem": secret(pem), "privateKeyOpenssh": secret(openssh)}
+            return {**private, "publicKeyOpenssh": f"{public}\n"}
         case "SelfSignedCert" | "LocallySignedCert":
             return {"certPem": CERTIFICATE}
         case "CertRequest":

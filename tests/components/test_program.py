@@ -61,7 +61,7 @@ def test_a_given_vpc_is_used_and_none_made() -> None:
 def test_a_given_gcp_network_is_used_and_none_made() -> None:
     run = run_program(changed(dev(), {"sites/gcp/network": "own", "sites/gcp/subnetwork": "part"}))
     assert not kinds(run, "gcp") & MADE_ON_GCP
-    assert run.named("gcp-1-instance").inputs["networkInterfaces"] == [{"network": "own", "subnetwork": "part"}]
+    assert run.named("gcp-1-instance").inputs["networkInterfaces"] == [{"subnetwork": "part"}]
     assert run.named("gcp-wireguard").inputs["network"] == "own"
 
 
