@@ -29,7 +29,7 @@ _COUNT = re.compile(r"(\d+) (?:to )?([a-z]+)")
 _SALT = re.compile(r"^encryptionsalt:.*$", re.MULTILINE)
 _WORDS = {
     "created": "create", "updated": "update", "replaced": "replace", "deleted": "delete", "imported": "import",
-    "refreshed": "refresh", "discarded": "discard",
+    "refreshed": "refresh",
 }  # fmt: skip
 
 
@@ -330,7 +330,7 @@ def counts_in(text: str) -> dict[str, int]:
     if found:
         for number, word in _COUNT.findall(summary.split("\n\n")[0]):
             kind = _WORDS.get(str(word), str(word))
-            if kind in (*CHANGING, "unchanged", "discard"):
+            if kind in (*CHANGING, "unchanged"):
                 counts[kind] = int(number)
     return counts
 

@@ -10,7 +10,7 @@ from typing import TextIO
 from localcloud.engine import urn as urns
 from localcloud.engine.changes import Change
 from localcloud.engine.paths import render
-from localcloud.engine.steps import SHOWN, Result, Step
+from localcloud.engine.steps import CHANGING, SHOWN, Result, Step
 from localcloud.engine.values import Secret, Value, masked
 
 _SIGNS = {
@@ -155,7 +155,7 @@ def _brief(value: Value) -> str:
 def summary(result: Result, *, preview: bool) -> str:
     """The counts, as the CLI writes them: `Resources:`, then a line a kind."""
     lines = ["Resources:"]
-    for operation in SHOWN:
+    for operation in CHANGING:
         if number := result.counts.get(operation):
             verb = f"to {operation}" if preview else _DONE[operation]
             lines.append(f"    {_SIGNS[operation]:2}{number} {verb}")

@@ -15,7 +15,7 @@ import pytest
 from localcloud.driver import PulumiCli, SmallEngine, Stack
 from localcloud.engine.passphrase import Sealer
 from localcloud.engine.state import unseal
-from localcloud.engine.values import from_plain
+from localcloud.engine.values import Secret, Value, from_plain
 from tests.localcloud.engine_scenes import SCENES
 from tests.localcloud.engine_world import PASSPHRASE, SALT, World, serving
 
@@ -76,9 +76,18 @@ def comparable(record: Mapping[str, Any]) -> dict[str, Any]:
     by_property = {key: sorted(urns) for key, urns in record.get("propertyDependencies", {}).items() if urns}
     return {
         **{key: record.get(key) or None for key in COMPARED},
-        "inputs": unseal(from_plain(record.get("inputs", {})), sealer),
-        "outputs": unseal(from_plain(record.get("outputs", {})), sealer),
+        "inputs": properties(record.get("inputs", {}), sealer),
+        "outputs": properties(record.get("outputs", {}), sealer),
         "replacementTrigger": unseal(from_plain(record.get("replacementTrigger")), sealer),
         "dependencies": sorted(record.get("dependencies", [])),
         "propertyDependencies": by_property,
     }
+
+
+def properties(sealed: Mapping[str, Any], sealer: Sealer) -> dict[str, Value]:
+    """Properties with their marks; of a dynamic provider's code, which names its file, only whether it is secret."""
+    values = {key: unseal(from_plain(value), sealer) for key, value in sealed.items()}
+    code = values.get("__provider")
+    if code is not None:
+        values["__provider"] = isinstance(code, Secret)
+    return values
