@@ -5,6 +5,7 @@ from __future__ import annotations
 from localcloud.provider.clouds.aws import common as aws
 from localcloud.provider.clouds.gcp import common as gcp
 from localcloud.provider.clouds.hcloud import tokens as hcloud
+from localcloud.provider.values import Value, bare
 from tests.localcloud.provider.harness import Harness, Resource
 
 PRIVATE_KEY = "tls:index/privateKey:PrivateKey"
@@ -92,9 +93,9 @@ def make_hcloud(clouds: Harness) -> Made:
         "guard": guard,
         "ssh": ssh,
         "address": address,
-        "group": group,
-        "network": network,
-        "subnet": subnet,
+        "placement": group,
+        "hnetwork": network,
+        "hsubnet": subnet,
         "server": server,
         "attachment": attachment,
         "place": place,
@@ -111,9 +112,9 @@ def make_aws(clouds: Harness) -> Made:
     route = clouds.make(aws.ROUTE, routeTableId=spare.id, destinationCidrBlock="0.0.0.0/0", gatewayId=gateway.id)
     association = clouds.make(aws.ASSOCIATION, subnetId=subnet.id, routeTableId=table.id)
     key = clouds.make(aws.KEY_PAIR, keyName="stack", publicKey=ED25519)
-    everything = {"protocol": "-1", "fromPort": 0, "toPort": 0, "cidrBlocks": ["0.0.0.0/0"]}
-    wireguard = {"protocol": "udp", "fromPort": 51820, "toPort": 51820, "cidrBlocks": ["0.0.0.0/0"]}
-    group = clouds.make(aws.GROUP, name="spoke", vpcId=vpc.id, ingress=[{**wireguard}], egress=[{**everything}])
+    everything: dict[str, Value] = {"protocol": "-1", "fromPort": 0, "toPort": 0, "cidrBlocks": ["0.0.0.0/0"]}
+    wireguard: dict[str, Value] = {"protocol": "udp", "fromPort": 51820, "toPort": 51820, "cidrBlocks": ["0.0.0.0/0"]}
+    group = clouds.make(aws.GROUP, name="spoke", vpcId=vpc.id, ingress=[wireguard], egress=[everything])
     other = clouds.make(aws.GROUP, name="other", vpcId=vpc.id)
     ingress = clouds.make(
         aws.INGRESS_RULE, securityGroupId=other.id, ipProtocol="tcp", fromPort=22, toPort=22, cidrIpv4="203.0.113.0/24"
@@ -206,8 +207,6 @@ def make_everything(clouds: Harness) -> Made:
 
 
 def _bare(resource: Resource, name: str) -> str:
-    from localcloud.provider.values import bare
-
     value = bare(resource.outputs[name])
     assert isinstance(value, str)
     return value

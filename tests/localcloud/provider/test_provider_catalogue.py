@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Mapping
 
 import pytest
 
 from localcloud.provider import catalogue
 from localcloud.provider.catalogue import Property, Type, UnknownTokenError
-from localcloud.provider.clouds import KINDS, LOOKUPS
+from localcloud.provider.clouds import KINDS, LOOKUPS, project
 from localcloud.provider.clouds.aws.common import AwsKind
 from localcloud.provider.clouds.gcp.common import GcpKind
-from localcloud.provider.kind import Kind
+from localcloud.provider.kind import Kind, Lookup
 from localcloud.provider.typecheck import Checker
 from localcloud.provider.values import UNKNOWN, Secret, Value
 from localcloud.provider.world import World
@@ -51,8 +52,6 @@ def test_every_row_names_a_property_of_the_sdk(kind: Kind) -> None:
 
 @pytest.mark.parametrize("lookup", LOOKUPS.values(), ids=lambda lookup: lookup.token)
 def test_every_lookup_is_a_function_of_the_sdk(lookup: object) -> None:
-    from localcloud.provider.kind import Lookup
-
     assert isinstance(lookup, Lookup)
     assert lookup.shape.outputs
 
@@ -133,17 +132,14 @@ def test_what_the_engine_adds_of_its_own_is_no_property() -> None:
 
 
 def test_an_empty_world_has_no_machines() -> None:
-    from localcloud.provider.clouds import project
-
     assert project(World.empty()) == {}
 
 
-def _exists(path: str, properties: object) -> bool:
-    assert isinstance(properties, dict)
+def _exists(path: str, properties: Mapping[str, Property]) -> bool:
     head, _, rest = path.partition(".")
     name = head.removesuffix("[]")
     if name not in properties:
         return False
-    declared: Type = properties[name].type
+    declared = properties[name].type
     inner = declared.element if head.endswith("[]") else declared
-    return not rest or (inner is not None and _exists(rest, dict(inner.properties)))
+    return not rest or (inner is not None and _exists(rest, inner.properties))

@@ -6,6 +6,7 @@ from collections.abc import Generator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import grpc
 import pytest
 
 from localcloud.provider.clouds.aws import common as aws
@@ -74,7 +75,7 @@ GOOD: dict[str, dict[str, Value]] = {
     hcloud.FIREWALL_ATTACHMENT: {"firewallId": "#guard", "serverIds": ["#server"]},
     hcloud.PRIMARY_IP: {"name": "other", "type": "ipv4", "location": "fsn1"},
     hcloud.NETWORK: {"name": "other", "ipRange": "10.90.0.0/16"},
-    hcloud.SUBNET: {"networkId": "#network", "type": "cloud", "networkZone": "eu-central", "ipRange": "10.50.2.0/24"},
+    hcloud.SUBNET: {"networkId": "#hnetwork", "type": "cloud", "networkZone": "eu-central", "ipRange": "10.50.2.0/24"},
     hcloud.SERVER_NETWORK: {"serverId": "#server", "networkId": UNKNOWN},
     hcloud.PLACEMENT_GROUP: {"name": "other", "type": "spread"},
     hcloud.SERVER: {"name": "web-1", "serverType": "cx23", "image": "ubuntu-22.04", "location": "fsn1"},
@@ -170,8 +171,8 @@ HCLOUD: list[Case] = [
     (hcloud.SUBNET, {"type": "lan"}, "type", "expected type to be one of [cloud server vswitch], got lan"),
     (hcloud.SUBNET, {"networkZone": "eu"}, "networkZone", "invalid input in field 'network_zone'"),
     (hcloud.SUBNET, {"networkId": 1}, "networkId", "network with ID '1' not found"),
-    (hcloud.SERVER_NETWORK, {"networkId": "#network"}, "serverId", "server_already_attached"),
-    (hcloud.SERVER_NETWORK, {"subnetId": "$subnet"}, "", "Exactly one of these attributes must be configured"),
+    (hcloud.SERVER_NETWORK, {"networkId": "#hnetwork"}, "serverId", "server_already_attached"),
+    (hcloud.SERVER_NETWORK, {"subnetId": "$hsubnet"}, "", "Exactly one of these attributes must be configured"),
     (hcloud.PLACEMENT_GROUP, {"type": "pack"}, "type", "pack is not a valid placement group type"),
     (hcloud.SERVER, {"serverType": "cx22"}, "serverType", 'Server Type "cx22" is unavailable in all locations'),
     (hcloud.SERVER, {"serverType": "cx22"}, "serverType", "its successor is cx23"),
@@ -210,7 +211,7 @@ HCLOUD: list[Case] = [
     (hcloud.SERVER, {"networks": [{"networkId": 1}]}, "networks[0].networkId", "network with ID '1' not found"),
     (
         hcloud.SERVER,
-        {"networks": [{"networkId": "#network", "ip": "10.50.9.9"}]},
+        {"networks": [{"networkId": "#hnetwork", "ip": "10.50.9.9"}]},
         "networks[0].ip",
         "IP 10.50.9.9 is in no subnet",
     ),
@@ -485,14 +486,12 @@ def test_a_name_that_the_same_update_makes_may_be_used(tmp_path: Path) -> None:
         clouds.check(gcp.NETWORK, {"name": "net", "autoCreateSubnetworks": False})
         clouds.check(gcp.ROUTER, router)
         with pytest.raises(RefusedError, match="cannot be found"):
-            clouds.make(gcp.ROUTER, **router)
+            clouds.make(gcp.ROUTER, name="router", network="net", region=REGION)
     finally:
         clouds.close()
 
 
 def test_kinds_and_functions_that_are_not_there_are_told(clouds: Harness) -> None:
-    import grpc
-
     with pytest.raises(grpc.RpcError, match="does not know the resource type hcloud:index/volume:Volume"):
         clouds.check("hcloud:index/volume:Volume", {})
     with pytest.raises(RefusedError, match="does not know the function aws:ec2/getEips:getEips"):

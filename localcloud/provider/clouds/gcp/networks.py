@@ -256,7 +256,7 @@ class Address(GcpKind):
     def computed(self, record: Record, world: World) -> dict[str, Value]:
         return {
             "address": record.facts.text("address"),
-            "addressId": int(record.facts.text("number") or 0),
+            "addressId": record.facts.text("number"),
             "users": [f"{API}{user.id}" for user in self._users(record, world)],
         }
 
