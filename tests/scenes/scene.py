@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -54,13 +55,14 @@ class Scene:
         self.stack = stack
         self.config_file = directory.parent / f"Pulumi.{stack}.yaml"
         self.config_file.write_bytes((ROOT / f"Pulumi.{stack}.yaml").read_bytes())
+        self.project = ROOT
         self.logs: list[str] = []
 
     def run(self, *words: str, timeout: float = 600, check: bool = True) -> subprocess.CompletedProcess[str]:
         """``python -m localcloud WORDS`` for this cloud; AssertionError with its output when it fails."""
         done = subprocess.run(
             [sys.executable, "-m", "localcloud", "--dir", str(self.directory), *words],
-            cwd=ROOT,
+            cwd=self.project,
             env={**os.environ, "NO_COLOR": "1"},
             stdin=subprocess.DEVNULL,
             capture_output=True,
@@ -133,6 +135,27 @@ class Scene:
         wait_for("the ping's summary", lambda: self.succeeds(node, "grep", "-q", "packets transmitted", log), 10)
         words = self.exec(node, "grep", "packets transmitted", log).split()
         seen.append(Ping(int(words[0]), int(words[3])))
+
+    @contextmanager
+    def altered(self, place: Path, change: Callable[[Path], object]) -> Generator[None]:
+        """The stack's program as it is in a copy of the project in ``place`` after ``change(copy)``."""
+        listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True)
+        for name in filter(None, listed.stdout.split("\0")):
+            target = place / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(ROOT / name, target)
+        (place / ".venv").symlink_to(ROOT / ".venv")
+        change(place)
+        self.project = place
+        try:
+            yield
+        finally:
+            self.project = ROOT
+
+    def gateway_status(self) -> dict[str, Any]:
+        """The gateway's own account, as it tells it over the overlay."""
+        ask = ["curl", "-sS", "--fail", "--cacert", "/etc/hybridnet/ca.pem", "https://10.100.0.1:8443/v1/status"]
+        return cast("dict[str, Any]", json.loads(self.exec("hetzner-1", *ask)))
 
     def settings(self) -> dict[str, Any]:
         return cast("dict[str, Any]", yaml.safe_load(self.config_file.read_text()))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import pytest
 
@@ -13,14 +13,6 @@ from tests.scenes.scene import ROOT, Scene
 pytestmark = pytest.mark.localcloud
 
 HAMMER = str(ROOT / "tests" / "scenes" / "hammer.py")
-
-
-def status(scene: Scene) -> dict[str, Any]:
-    """The gateway's own account, as it tells it over the overlay."""
-    answer = scene.exec(
-        "hetzner-1", "curl", "-sS", "--fail", "--cacert", "/etc/hybridnet/ca.pem", "https://10.100.0.1:8443/v1/status"
-    )
-    return cast("dict[str, Any]", json.loads(answer))
 
 
 def hammer(scene: Scene, tmp_path: Path, case: str, *words: str) -> Any:
@@ -45,18 +37,18 @@ def stored(scene: Scene, tmp_path: Path) -> tuple[str, str]:
 def test_a_bad_request_is_refused_and_changes_nothing(
     scene: Scene, tmp_path: Path, case: str, expected: set[object]
 ) -> None:
-    before, peers = status(scene), scene.gateway_peers()
+    before, peers = scene.gateway_status(), scene.gateway_peers()
     assert hammer(scene, tmp_path, case) in expected
-    after = status(scene)
+    after = scene.gateway_status()
     assert (after["roster"], after["release"], after["healthy"]) == (before["roster"], before["release"], True)
     assert scene.gateway_peers() == peers
 
 
 def test_a_replay_of_the_same_roster_is_taken_and_changes_nothing(scene: Scene, tmp_path: Path) -> None:
-    before = status(scene)
+    before = scene.gateway_status()
     body, signature = stored(scene, tmp_path)
     assert hammer(scene, tmp_path, "put", body, signature) == 200
-    assert status(scene)["roster"] == before["roster"]
+    assert scene.gateway_status()["roster"] == before["roster"]
 
 
 def test_a_roster_with_another_ones_signature_is_refused(scene: Scene, tmp_path: Path) -> None:
@@ -69,18 +61,18 @@ def test_an_older_roster_with_its_own_good_signature_is_refused(scene: Scene, tm
     body, signature = stored(scene, tmp_path)
     with scene.changed(lambda config: config.update(wireguardSources=["0.0.0.0/0"])):
         scene.up()
-        number = status(scene)["roster"]["number"]
+        number = scene.gateway_status()["roster"]["number"]
         assert number > json.loads(Path(body).read_text())["number"]
         assert hammer(scene, tmp_path, "put", body, signature) == 409
-        assert status(scene)["roster"]["number"] == number
+        assert scene.gateway_status()["roster"]["number"] == number
     scene.up()
 
 
 def test_a_thousand_requests_at_once_leave_the_service_and_the_tunnels_alone(scene: Scene, tmp_path: Path) -> None:
-    before = status(scene)
+    before = scene.gateway_status()
     with scene.pinging("hetzner-1", "10.100.2.1") as seen:
         answers = hammer(scene, tmp_path, "flood")
     assert not set(answers) & {"200", "201", "500"}
     assert seen[0].received > 0.95 * seen[0].sent
-    after = status(scene)
+    after = scene.gateway_status()
     assert (after["roster"], after["healthy"]) == (before["roster"], True)
