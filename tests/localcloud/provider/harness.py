@@ -92,7 +92,9 @@ class Harness:
         self._channels = {
             name: grpc.insecure_channel(f"127.0.0.1:{port}") for name, port in self._providers.ports.items()
         }
-        self.stubs = {name: provider_pb2_grpc.ResourceProviderStub(channel) for name, channel in self._channels.items()}
+        self.stubs: dict[str, Any] = {
+            name: provider_pb2_grpc.ResourceProviderStub(channel) for name, channel in self._channels.items()
+        }
         for stub in self.stubs.values():
             stub.Configure(provider_pb2.ConfigureRequest(acceptSecrets=True, variables=config))
 
@@ -114,7 +116,7 @@ class Harness:
             raise RefusedError([(failure.property, failure.reason) for failure in response.failures])
         return decode(response.inputs)
 
-    def make(self, token: str, logical: str = "it", **inputs: Value) -> Resource:
+    def make(self, token: str, logical: str = "it", /, **inputs: Value) -> Resource:
         """Check and create. Raises RefusedError."""
         checked = self.check(token, inputs, logical)
         response = self._call(
@@ -122,7 +124,7 @@ class Harness:
         )
         return Resource(token, logical, response.id, checked, decode(response.properties))
 
-    def preview(self, token: str, logical: str = "it", **inputs: Value) -> dict[str, Value]:
+    def preview(self, token: str, logical: str = "it", /, **inputs: Value) -> dict[str, Value]:
         """The outputs that a preview tells."""
         checked = encode(self.check(token, inputs, logical))
         response = self._call(
