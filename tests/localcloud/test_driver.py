@@ -25,7 +25,9 @@ case "$1 $2" in
   "stack ls") echo "${FAKE_STACKS:-[]}" ;;
   "stack init") echo "encryptionsalt: made" > "$5/Pulumi.dev.yaml" ;;
   "stack output") echo '{"serial": "s"}' ;;
-  *) printf 'doing\\nResources:\\n    + 2 created\\n    +-1 replaced\\n    3 unchanged\\n\\nDuration: 1s\\n'; exit "${FAKE_STATUS:-0}" ;;
+  *)
+    printf 'doing\\nResources:\\n    + 2 created\\n    +-1 replaced\\n    3 unchanged\\n\\nDuration: 1s\\n'
+    exit "${FAKE_STATUS:-0}" ;;
 esac
 """
 
