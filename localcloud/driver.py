@@ -26,6 +26,7 @@ CHANGING = ("create", "update", "replace", "delete", "import", "refresh")
 
 _ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 _COUNT = re.compile(r"(\d+) (?:to )?([a-z]+)")
+_OUTPUTS = re.compile(r"^\s*(?:Outputs:|--outputs:--)\s*\n\s*[-+~] ", re.MULTILINE)
 _SALT = re.compile(r"^encryptionsalt:.*$", re.MULTILINE)
 _WORDS = {
     "created": "create", "updated": "update", "replaced": "replace", "deleted": "delete", "imported": "import",
@@ -81,11 +82,13 @@ class Outcome:
     succeeded: bool
     counts: Mapping[str, int] = field(default_factory=dict[str, int])
     """Operation (`create`, `update`, `replace`, `delete`, …, `unchanged`) -> number of resources."""
+    exports_change: bool = False
+    """Whether what the stack exports changes too, or alone."""
 
     @property
-    def changes(self) -> int:
-        """Number of resources that were changed, or would be."""
-        return sum(self.counts.get(kind, 0) for kind in CHANGING)
+    def changes(self) -> bool:
+        """Whether anything was changed, or would be."""
+        return self.exports_change or any(self.counts.get(kind) for kind in CHANGING)
 
 
 class Driver(ABC):
@@ -175,7 +178,8 @@ class Driver(ABC):
                 lines.append(_ESCAPES.sub("", line))
                 self._output.write(line)
                 self._output.flush()
-        return Outcome(process.wait() == 0, counts_in("".join(lines)))
+        text = "".join(lines)
+        return Outcome(process.wait() == 0, counts_in(text), exports_change_in(text))
 
     def _ask(self, command: Sequence[str]) -> str:
         """The standard output of a command; raises DriverError with what it says when it fails."""
@@ -333,6 +337,11 @@ def counts_in(text: str) -> dict[str, int]:
             if kind in (*CHANGING, "unchanged"):
                 counts[kind] = int(number)
     return counts
+
+
+def exports_change_in(text: str) -> bool:
+    """Whether either engine's preview lists exports that would change."""
+    return _OUTPUTS.search(text) is not None
 
 
 def _drop_stale_locks(backend: Path) -> None:

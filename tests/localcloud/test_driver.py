@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from localcloud import driver
-from localcloud.driver import DriverError, PulumiCli, SmallEngine, Stack, choose, counts_in
+from localcloud.driver import DriverError, PulumiCli, SmallEngine, Stack, choose, counts_in, exports_change_in
 from tests.localcloud.engine_world import SALT, World, serving
 
 FAKE_CLI = """#!/bin/sh
@@ -72,10 +72,10 @@ def test_the_small_engine_does_all_operations(world: World, stack: Stack) -> Non
     output = io.StringIO()
     engine = choose(stack, output)
     before = {path.name: path.read_bytes() for path in world.project.iterdir()}
-    assert (engine.preview().counts, engine.preview().changes) == ({"create": 2}, 2)
+    assert (engine.preview().counts, engine.preview().changes) == ({"create": 2}, True)
     assert engine.up().counts == {"create": 2}
     assert engine.up().counts == {"unchanged": 2}
-    assert engine.up().changes == 0
+    assert not engine.preview().changes
     assert engine.outputs() == {"key": "[secret]"}
     assert engine.outputs(show_secrets=True) == {"key": "hush"}
     world.toy.boxes["box-1"]["size"] = 3
@@ -184,6 +184,29 @@ def test_the_configuration_copy_keeps_its_own_salt_and_nothing_else(world: World
 )  # fmt: skip
 def test_counts_are_read_from_the_summary(text: str, counts: dict[str, int]) -> None:
     assert counts_in(text) == counts
+
+
+def test_an_export_that_changes_alone_is_a_change(world: World, stack: Stack) -> None:
+    output = io.StringIO()
+    small = choose(stack, output)
+    assert small.up().succeeded
+    assert not small.preview().changes
+    world.program('a = Box("a", size=1, key=Output.secret("hush"))\npulumi.export("key", a.key)\npulumi.export("n", 1)')
+    outcome = small.preview()
+    assert (outcome.changes, outcome.counts) == (True, {"unchanged": 2}), output.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("text", "change"),
+    [
+        ("    --outputs:--\n  + n: 1\nResources:\n    2 unchanged\n", True),
+        ("Outputs:\n  ~ n: 1 => 2\n\nResources:\n    2 unchanged\n", True),
+        ("Outputs:\n    n: 1\n\nResources:\n    2 unchanged\n", False),
+        ("Resources:\n    2 unchanged\n", False),
+    ],
+)
+def test_changed_exports_are_read_from_either_engines_words(text: str, change: bool) -> None:
+    assert exports_change_in(text) is change
 
 
 @pytest.mark.pulumi_cli
