@@ -42,7 +42,7 @@ def test_a_new_release_runs_everywhere_and_no_machine_or_ping_notices(scene: Sce
 def test_a_release_that_fails_is_left_and_a_mended_one_is_taken(scene: Scene, tmp_path: Path) -> None:
     good = scene.gateway_status()["release"]
     broken = scene.altered(
-        tmp_path / "broken", lambda copy: append(copy / "node" / "__main__.py", "\nraise SystemExit(1)\n")
+        tmp_path / "broken", lambda copy: (copy / "node" / "__main__.py").write_text("raise SystemExit(1)\n")
     )
     with scene.pinging("hetzner-1", ADDRESSES["gcp-1"]) as seen:
         with broken:
