@@ -140,10 +140,13 @@ def _machine(settings: Settings, node: Node, wanted: GatewaySettings | SpokeSett
 
 
 def _private_address(site: object, gateway: GatewaySettings) -> IPv4Address | None:
-    """The gateway's fixed address in its site's private network: the pinned one, else the first after the router."""
+    """The gateway's fixed address in its site's private network: the pinned one, else the last host.
+
+    Hetzner gives the first free addresses to servers that ask for none, and those may be made before the gateway.
+    """
     if gateway.private_address is not None or not isinstance(site, HetznerSite) or site.network_cidr is None:
         return gateway.private_address
-    return site.network_cidr.network_address + 2
+    return site.network_cidr.broadcast_address - 1
 
 
 def warnings(settings: Settings) -> list[str]:

@@ -54,6 +54,10 @@ def _shape_problems(settings: Settings) -> Iterator[Problem]:
     yield from _gateway_problems(settings)
     yield from _spoke_problems(settings)
     yield from _key_problems(settings)
+    yield from _source_problems(settings)
+
+
+def _source_problems(settings: Settings) -> Iterator[Problem]:
     for key, sources in (("adminCidrs", settings.admin_cidrs), ("wireguardSources", settings.wireguard_sources)):
         if len(sources) > MAX_SOURCES:
             reason = f"clouds' firewalls take at most {MAX_SOURCES} networks here"
@@ -61,6 +65,12 @@ def _shape_problems(settings: Settings) -> Iterator[Problem]:
         for source, count in Counter(sources).items():
             if count > 1:
                 yield Problem(key, str(source), "it stands there twice", "remove one of the two")
+    for name, site in settings.sites.items():
+        private = site.network_cidr if isinstance(site, HetznerSite) else None
+        within = [s for s in settings.wireguard_sources if isinstance(s, IPv4Network)]
+        if private is not None and not any(private.subnet_of(source) for source in within):
+            reason = f"spokes of {name} come from its private network {private}, which is not among them"
+            yield Problem("wireguardSources", ", ".join(map(str, settings.wireguard_sources)), reason, f"add {private}")
 
 
 def _overlay_range_problems(settings: Settings) -> Iterator[Problem]:

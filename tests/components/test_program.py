@@ -74,11 +74,11 @@ def test_machines_boot_only_once_their_network_has_a_way_out() -> None:
 def test_a_hetzner_network_that_the_stack_makes_joins_its_servers() -> None:
     run = run_program(changed(dev(), {"sites/hetzner/networkCidr": "10.0.0.0/24"}))
     gateway, spoke = run.named("hetzner-gw-server"), run.named("hetzner-1-server")
-    assert gateway.inputs["networks"][0]["ip"] == "10.0.0.2"
+    assert gateway.inputs["networks"][0]["ip"] == "10.0.0.254", "an address that no other server is given"
     assert "ip" not in spoke.inputs["networks"][0]
     assert any(urn.endswith("::hetzner-subnet") for urn in spoke.request.dependencies)
     assert run.named("hetzner-subnet").inputs["networkZone"] == "eu-central"
-    assert "Endpoint = 10.0.0.2:51820" in spoke.inputs["userData"], "its own site's gateway is next door"
+    assert "Endpoint = 10.0.0.254:51820" in spoke.inputs["userData"], "its own site's gateway is next door"
     assert "Endpoint = 198.51.100.1:51820" in run.named("aws-1-instance").inputs["userData"]
     assert "MTU = 1370" in spoke.inputs["userData"]
     assert run.outputs["network"]["mtu"] == 1370
