@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from ipaddress import IPv4Address, IPv4Network
-from typing import Any
+from typing import Any, cast
 
+import pulumi
 import pytest
 
-from components.outputs import PLAIN, OutputsError, parse_outputs
+from components.outputs import PLAIN, OutputsError, StackReader, parse_outputs
 from tests.components.configs import ROOT, changed, dev
 from tests.components.recorder import GATEWAY_IP, is_secret, plain, run_program
 
@@ -87,3 +88,24 @@ def test_join_says_where_and_whom_to_trust(exported: dict[str, Any]) -> None:
 def test_peers_are_exactly_what_is_declared() -> None:
     outputs = run_program(changed(dev(), {"spokes/aws-2": {"site": "aws"}, "spokes/gcp-1": ...})).outputs
     assert [peer["name"] for peer in outputs["peers"]] == ["hetzner-gw", "aws-1", "aws-2", "hetzner-1", "hetzner-2"]
+
+
+class Reference:
+    """Another stack's outputs, as a StackReference gives them."""
+
+    def __init__(self, outputs: dict[str, Any]) -> None:
+        self._outputs = outputs
+
+    def require_output(self, name: str) -> pulumi.Output[Any]:
+        found = pulumi.Output.from_input(self._outputs[name])
+        return pulumi.Output.secret(found) if name == "join" else found
+
+
+async def test_a_stack_reads_another_ones_outputs(exported: dict[str, Any]) -> None:
+    reader = StackReader(cast("pulumi.StackReference", Reference(exported)))
+    assert await reader.outputs.future() == parse_outputs(exported)
+    assert not await reader.outputs.is_secret()
+    join = await reader.join.future()
+    assert join is not None
+    assert join.url == exported["join"]["url"]
+    assert await reader.join.is_secret()

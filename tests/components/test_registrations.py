@@ -73,7 +73,7 @@ def test_every_resource_of_a_component_is_its_child(program: Run) -> None:
     assert escaped == {"ssh-key", "release", "roster"}
 
 
-def test_the_gateway_is_as_the_issue_of_a_server_wants_it(program: Run) -> None:
+def test_the_gateways_server_has_its_name_type_place_and_labels(program: Run) -> None:
     server = program.named("hetzner-gw-server").inputs
     assert server["name"] == "hybrid-wireguard-dev-wg-gateway"
     assert server["serverType"] == "cx23"
