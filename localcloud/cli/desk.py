@@ -58,7 +58,8 @@ def environment(cloud: Cloud, stack: str, *, current: bool = False) -> dict[str,
         "PULUMI_BACKEND_URL": f"file://{cloud.backend}",
         "PULUMI_CONFIG_PASSPHRASE": PASSPHRASE,
         "PULUMI_DEBUG_PROVIDERS": ",".join(f"{package}:{port}" for package, port in ports.items()),
-        "PULUMI_DISABLE_AUTOMATIC_PLUGIN_ACQUISITION": "true",  # the desk reaches no index of plugins: minutes of time-outs
+        # The desk reaches no index of plugins; looking for one would be minutes of time-outs.
+        "PULUMI_DISABLE_AUTOMATIC_PLUGIN_ACQUISITION": "true",
         "PULUMI_HOME": str(cloud.pulumi_home),
         "PULUMI_SKIP_UPDATE_CHECK": "true",
         "PULUMI_STACK": stack,
