@@ -98,6 +98,11 @@ class Harness:
         for stub in self.stubs.values():
             stub.Configure(provider_pb2.ConfigureRequest(acceptSecrets=True, variables=config))
 
+    @property
+    def ports(self) -> dict[str, int]:
+        """Package -> port."""
+        return self._providers.ports
+
     def close(self) -> None:
         """End the servers."""
         for channel in self._channels.values():
