@@ -117,6 +117,13 @@ def _function(token: str) -> FunctionShape:
 
 
 @cache
+def configuration(package: str) -> tuple[str, ...]:
+    """The names of the provider's own settings, such as `region`."""
+    with _reflection:
+        return tuple(properties_of(_import(f"pulumi_{package}").ProviderArgs))
+
+
+@cache
 def properties_of(cls: type) -> Mapping[str, Property]:
     """The properties of an SDK class of arguments or of outputs."""
     with _reflection:

@@ -35,17 +35,18 @@ class Naming:
 
     def choose(self, logical: str, previous: str | None, seed: bytes) -> str:
         """The name: the previous one when it was chosen so too, else a new one drawn from the engine's seed."""
-        stem = logical[: self.longest - 8]
-        if self.lower:
-            stem = re.sub(r"[^a-z0-9-]", "-", stem.lower())
         if previous is not None and self.chosen(logical, previous):
             return previous
-        return f"{stem}-{hashlib.sha256(seed + logical.encode()).hexdigest()[:7]}"
+        return f"{self._stem(logical)}-{hashlib.sha256(seed + logical.encode()).hexdigest()[:7]}"
 
     def chosen(self, logical: str, name: str) -> bool:
         """Whether `name` could come from `choose`."""
         stem, _, digits = name.rpartition("-")
-        return bool(re.fullmatch(r"[0-9a-f]{7}", digits)) and logical.lower().startswith(stem.lower()[:1])
+        return stem == self._stem(logical) and re.fullmatch(r"[0-9a-f]{7}", digits) is not None
+
+    def _stem(self, logical: str) -> str:
+        stem = logical[: self.longest - 8]
+        return re.sub(r"[^a-z0-9-]", "-", stem.lower()) if self.lower else stem
 
 
 @dataclass

@@ -13,12 +13,12 @@ from google.protobuf.struct_pb2 import Struct
 from pulumi.runtime.proto import plugin_pb2, provider_pb2, provider_pb2_grpc
 
 from localcloud.cloud import LocalCloudError
-from localcloud.provider.catalogue import UnknownTokenError
+from localcloud.provider.catalogue import UnknownTokenError, configuration
 from localcloud.provider.diff import differences, top, within
 from localcloud.provider.inputs import Inputs
 from localcloud.provider.kind import Check, CloudError, Kind, Lookup
 from localcloud.provider.ledger import Ledger
-from localcloud.provider.typecheck import Checker, Failure
+from localcloud.provider.typecheck import INTERNAL, Checker, Failure, suggestion
 from localcloud.provider.values import (
     UNKNOWN,
     Secret,
@@ -26,7 +26,9 @@ from localcloud.provider.values import (
     bare_properties,
     decode,
     encode,
+    redacted,
     sealed_like,
+    secrets_in,
 )
 from localcloud.provider.world import Record, World
 
@@ -71,7 +73,13 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
         return provider_pb2.GetSchemaResponse(schema=json.dumps(names))
 
     def CheckConfig(self, request: provider_pb2.CheckRequest, context: Context) -> provider_pb2.CheckResponse:
-        return provider_pb2.CheckResponse(inputs=request.news)
+        known = [*configuration(self.package), "version", "pluginDownloadURL"]
+        failures = [
+            provider_pb2.CheckFailure(property=name, reason=f'Invalid or unknown key "{name}"{suggestion(name, known)}')
+            for name in request.news.fields
+            if name not in known and not name.startswith(INTERNAL)
+        ]
+        return provider_pb2.CheckResponse(inputs=request.news, failures=failures)
 
     def DiffConfig(self, request: provider_pb2.DiffRequest, context: Context) -> provider_pb2.DiffResponse:
         return provider_pb2.DiffResponse(changes=provider_pb2.DiffResponse.DIFF_NONE)
@@ -105,7 +113,7 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
             identity = kind.identity(known, self._config)
             if identity is not None:
                 self._planned.add((kind.token, identity))
-        return provider_pb2.CheckResponse(inputs=self._encode(inputs), failures=_wire(failures))
+        return provider_pb2.CheckResponse(inputs=self._encode(inputs), failures=_wire(failures, inputs))
 
     def Diff(self, request: provider_pb2.DiffRequest, context: Context) -> provider_pb2.DiffResponse:
         kind = self._kind(request.urn, context)
@@ -145,7 +153,7 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
             record = kind.create(Inputs(inputs), world, self._config)
             return record.id, kind.outputs(record, world)
 
-        id_, outputs = self._attempt(context, lambda: self._ledger.change(make))
+        id_, outputs = self._attempt(context, sealed, lambda: self._ledger.change(make))
         return provider_pb2.CreateResponse(id=id_, properties=self._outputs(kind, outputs, sealed))
 
     def Read(self, request: provider_pb2.ReadRequest, context: Context) -> provider_pb2.ReadResponse:
@@ -206,7 +214,7 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
                     self._ledger.change(resume)
                 raise
 
-        outputs = self._attempt(context, both)
+        outputs = self._attempt(context, sealed, both)
         return provider_pb2.UpdateResponse(properties=self._outputs(kind, outputs, sealed))
 
     def Delete(self, request: provider_pb2.DeleteRequest, context: Context) -> Empty:
@@ -217,7 +225,7 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
             if record is not None:
                 kind.delete(record, world)
 
-        self._attempt(context, lambda: self._ledger.change(remove))
+        self._attempt(context, {}, lambda: self._ledger.change(remove))
         return Empty()
 
     def Invoke(self, request: provider_pb2.InvokeRequest, context: Context) -> provider_pb2.InvokeResponse:
@@ -227,9 +235,9 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
         checker = Checker()
         sealed = checker.properties(decode(request.args), lookup.shape.inputs)
         if checker.failures:
-            return provider_pb2.InvokeResponse(failures=_wire(checker.failures))
+            return provider_pb2.InvokeResponse(failures=_wire(checker.failures, sealed))
         inputs = Inputs(bare_properties(sealed))
-        answer = self._attempt(context, lambda: lookup.find(inputs, self._ledger.world, self._config))
+        answer = self._attempt(context, sealed, lambda: lookup.find(inputs, self._ledger.world, self._config))
         answer = {name: sealed_like(value, sealed.get(name)) for name, value in {**inputs.values, **answer}.items()}
         return provider_pb2.InvokeResponse(**{"return": self._encode(answer)})
 
@@ -288,11 +296,12 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
     def _encode(self, properties: Mapping[str, Value]) -> Struct:
         return encode(properties, secrets=self._secrets)
 
-    def _attempt(self, context: Context, act: Callable[[], T]) -> T:
+    def _attempt(self, context: Context, sealed: dict[str, Value], act: Callable[[], T]) -> T:
+        """What `act` answers; what it refuses is told without the secrets among the inputs."""
         try:
             return act()
         except (CloudError, LocalCloudError) as error:
-            self._abort(context, str(error))
+            self._abort(context, redacted(str(error), secrets_in(sealed)))
 
     @staticmethod
     def _abort(context: Context, reason: str) -> NoReturn:
@@ -300,5 +309,9 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
         raise AssertionError("abort raises")
 
 
-def _wire(failures: list[Failure]) -> list[provider_pb2.CheckFailure]:
-    return [provider_pb2.CheckFailure(property=failure.path, reason=failure.reason) for failure in failures]
+def _wire(failures: list[Failure], inputs: dict[str, Value]) -> list[provider_pb2.CheckFailure]:
+    secrets = secrets_in(inputs)
+    return [
+        provider_pb2.CheckFailure(property=failure.path, reason=redacted(failure.reason, secrets))
+        for failure in failures
+    ]

@@ -48,9 +48,7 @@ class Checker:
         return normal
 
     def _unknown(self, path: str, name: str, known: Mapping[str, Property]) -> None:
-        match = nearest(name, list(known))
-        hint = f'; did you mean "{match}"?' if match else f"; known are {', '.join(sorted(known)) or 'none'}"
-        self.failures.append(Failure(path, f'Invalid or unknown key "{name}"{hint}'))
+        self.failures.append(Failure(path, f'Invalid or unknown key "{name}"{suggestion(name, list(known))}'))
 
     def _value(self, value: Value, declared: Type, path: str) -> Value:
         if isinstance(value, Secret):
@@ -87,6 +85,12 @@ class Checker:
                 pass
         self.failures.append(Failure(path, f"expected {declared.shape} type, got {describe(value)}"))
         return value
+
+
+def suggestion(name: str, known: list[str]) -> str:
+    """What to say after naming an unknown key."""
+    match = nearest(name, known)
+    return f'; did you mean "{match}"?' if match else f"; known are {', '.join(sorted(known)) or 'none'}"
 
 
 def _number(value: str | float) -> int | float | None:

@@ -103,11 +103,13 @@ class FirewallAttachment(Kind):
 
 def firewalls_of(server: Record, world: World) -> list[Record]:
     """The firewalls that guard the server, however each came to it."""
+    labels, named = server.inputs.mapping("labels"), server.inputs.numbers("firewallIds")
     return [
         firewall
         for firewall in world.all(tokens.FIREWALL)
-        if int(server.id) in _servers(firewall, world)
-        or any(selects(selector, server.inputs.mapping("labels")) for selector in _selectors(firewall, world))
+        if int(firewall.id) in named
+        or int(server.id) in _targets(firewall, world)
+        or any(selects(selector, labels) for selector in _selectors(firewall, world))
     ]
 
 
@@ -128,14 +130,16 @@ def _term(term: str, labels: Mapping[str, str]) -> bool:
 
 def _servers(firewall: Record, world: World) -> set[int]:
     """Ids of the servers that exist and have the firewall by name, not by a selector."""
-    wanted = {target.number("server") for target in firewall.inputs.objects("applyTos")}
+    own = (server for server in world.all(tokens.SERVER) if int(firewall.id) in server.inputs.numbers("firewallIds"))
+    wanted = _targets(firewall, world) | {int(server.id) for server in own}
+    return {server for server in wanted if world.get(tokens.SERVER, server)}
+
+
+def _targets(firewall: Record, world: World) -> set[int]:
+    """Ids of the servers that the firewall itself or its attachment names."""
     attachment = world.get(tokens.FIREWALL_ATTACHMENT, firewall.id)
-    if attachment is not None:
-        wanted.update(attachment.inputs.numbers("serverIds"))
-    for server in world.all(tokens.SERVER):
-        if int(firewall.id) in server.inputs.numbers("firewallIds"):
-            wanted.add(int(server.id))
-    return {server for server in wanted if world.get(tokens.SERVER, server) and server is not None}
+    named = [target.number("server") for target in firewall.inputs.objects("applyTos")]
+    return {server for server in named if server} | set(attachment.inputs.numbers("serverIds") if attachment else ())
 
 
 def _selectors(firewall: Record, world: World) -> list[str]:
