@@ -6,7 +6,8 @@ SHELL := /bin/bash
 
 PY := .venv/bin/python
 RUN := $(PY) -m localcloud
-PIP := $(PY) -m pip install --quiet --disable-pip-version-check --no-input --require-hashes
+# Without compiling: the SDKs' thousands of modules would take half a minute, and few of them are imported.
+PIP := $(PY) -m pip install --quiet --disable-pip-version-check --no-input --no-compile --require-hashes
 LOCK := .venv/bin/pip-compile --quiet --generate-hashes --allow-unsafe --strip-extras --no-header \
 	--no-emit-index-url --no-emit-trusted-host --no-emit-find-links --no-emit-options
 APT := DEBIAN_FRONTEND=noninteractive apt-get -qq
