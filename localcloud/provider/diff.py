@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Literal
 
-from localcloud.provider.values import UNKNOWN, Value
+from localcloud.provider.values import Value
 
 Change = Literal["add", "delete", "update"]
 
@@ -30,8 +30,6 @@ def _values(path: str, old: Value, new: Value) -> Iterator[tuple[str, Change]]:
                 before = old[index] if index < len(old) else None
                 after = new[index] if index < len(new) else None
                 yield from _values(f"{path}[{index}]", before, after)
-        case _ if new is UNKNOWN:
-            yield path, "add" if old is None else "update"
         case _ if old != new:
             yield path, "add" if old is None else "delete" if new is None else "update"
         case _:

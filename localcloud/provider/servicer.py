@@ -34,6 +34,8 @@ from localcloud.provider.world import Record, World
 
 T = TypeVar("T")
 Context = grpc.ServicerContext
+_UNSUPPORTED = ("defaultTags", "ignoreTags", "defaultLabels")
+"""Settings of the real providers that would change what resources look like."""
 _KINDS = {
     ("add", False): provider_pb2.PropertyDiff.ADD,
     ("add", True): provider_pb2.PropertyDiff.ADD_REPLACE,
@@ -78,6 +80,11 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
             provider_pb2.CheckFailure(property=name, reason=f'Invalid or unknown key "{name}"{suggestion(name, known)}')
             for name in request.news.fields
             if name not in known and not name.startswith(INTERNAL)
+        ]
+        failures += [
+            provider_pb2.CheckFailure(property=name, reason=f"the local cloud cannot honour {name}")
+            for name in _UNSUPPORTED
+            if name in request.news.fields
         ]
         return provider_pb2.CheckResponse(inputs=request.news, failures=failures)
 

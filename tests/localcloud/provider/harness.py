@@ -28,9 +28,9 @@ class Recorder:
         """Name of a node whose presence makes `apply` fail."""
 
     def apply(self, specs: Mapping[str, MachineSpec], /) -> None:
+        self.history.append(dict(specs))
         if any(spec.node == self.fails for spec in specs.values()):
             raise RuntimeError(f"{self.fails} does not boot")
-        self.history.append(dict(specs))
 
     def machine(self, node: str) -> MachineSpec:
         """The machine of that name in the newest specs."""

@@ -234,12 +234,14 @@ def test_gcp_stops_an_instance_only_when_it_may(clouds: Harness) -> None:
 
 def test_a_change_of_type_or_user_data_restarts_the_machine_where_the_provider_does(clouds: Harness) -> None:
     made = {**make_hcloud(clouds), **make_aws(clouds)}
+    before = made["instance"].outputs["publicIp"]
     for name, change in (("server", {"serverType": "cx33"}), ("instance", {"userData": "#cloud-config\n# new\n"})):
         node = {"server": "hetzner-gw", "instance": "aws-1"}[name]
         seen = len(clouds.fabric.history)
         made[name] = clouds.update(made[name], **change)
         machines = [next(s for s in specs.values() if s.node == node) for specs in clouds.fabric.history[seen:]]
         assert [machine.running for machine in machines] == [False, True], name
+    assert made["instance"].outputs["publicIp"] != before, "a stop gives the public address back"
     seen = len(clouds.fabric.history)
     clouds.update(made["instance"], tags={"node": "aws-1", "a": "b"})
     assert all(spec.running for specs in clouds.fabric.history[seen:] for spec in specs.values())

@@ -137,6 +137,9 @@ def test_an_aws_subnet_without_a_way_to_a_gateway_has_no_internet(clouds: Harnes
     )
     assert clouds.fabric.machine("aws-1").interfaces[0].public == made["instance"].outputs["publicIp"]
     clouds.delete(route)
+    clouds.update(made["gateway"], vpcId=None)
+    assert clouds.fabric.machine("aws-1").interfaces[0].public is None, "the gateway is attached to nothing"
+    clouds.update(made["gateway"], vpcId=made["vpc"].id)
     clouds.delete(made["association"])
     assert clouds.fabric.machine("aws-1").interfaces[0].public is None, "the VPC's main table leads nowhere"
 

@@ -198,6 +198,8 @@ def test_an_unnamed_resource_keeps_the_name_it_was_given(scene: Scene) -> None:
     renamed = scene.clouds.check(token, {**inputs, "name": "mine"}, "group", first)
     assert renamed["name"] == "mine"
     assert scene.clouds.check(token, inputs, "group", renamed)["name"] != "mine"
+    lookalike = {**inputs, "name": "other-0123abc"}
+    assert scene.clouds.check(token, inputs, "group", lookalike)["name"] != "other-0123abc"
 
 
 def test_a_certificate_that_is_due_is_made_anew(scene: Scene) -> None:

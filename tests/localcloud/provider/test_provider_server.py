@@ -54,6 +54,7 @@ def test_settings_of_a_provider_that_it_does_not_have_are_refused(clouds: Harnes
 
     assert check(region="eu-central-1", version="7.0.0", __internal={}) == []
     assert check(regoin="eu-central-1") == ['Invalid or unknown key "regoin"; did you mean "region"?']
+    assert check(defaultTags="{}") == ["the local cloud cannot honour defaultTags"]
 
 
 def test_settings_come_as_variables_or_as_arguments(clouds: Harness) -> None:
