@@ -47,13 +47,26 @@ class Held:
 
 
 @dataclass(frozen=True)
+class Failure:
+    """A release that a gateway took and could not run; its number is used up there."""
+
+    number: int
+    reason: str
+
+
+@dataclass(frozen=True)
 class Status:
-    """A gateway's ``GET /v1/status``, as far as a push needs it."""
+    """A gateway's ``GET /v1/status``, as far as a push needs it.
+
+    ``newest_release`` is the highest number it ever took, failed ones included; 0 for none.
+    """
 
     stage: str
     healthy: bool
     release: Held | None
     roster: Held | None
+    newest_release: int
+    failed_release: Failure | None
 
 
 def parse_status(document: Mapping[str, Any]) -> Status:
@@ -63,11 +76,14 @@ def parse_status(document: Mapping[str, Any]) -> Status:
         found = document.get(key)
         return None if found is None else Held(int(found["number"]), str(found[digest]))
 
+    failed = document.get("failed_release")
     return Status(
         stage=str(document["stage"]),
         healthy=bool(document.get("healthy", False)),
         release=held("release", "sha256"),
         roster=held("roster", "content"),
+        newest_release=int(document["newest_release"]),
+        failed_release=None if failed is None else Failure(int(failed["number"]), str(failed["reason"])),
     )
 
 
@@ -123,11 +139,16 @@ class ControlPlane:
 
         self._until(send, "takes what is pushed", self._patience.seconds)
 
-    def wait_for_release(self, digest: str) -> None:
-        """Returns once the release ``digest`` runs and is healthy; PushError when the gateway went back to another."""
+    def wait_for_release(self, number: int, digest: str) -> None:
+        """Returns once the release ``digest`` runs and is healthy; PushError when the gateway could not run it."""
 
         def check() -> None:
             status = self._ask()
+            if status.failed_release is not None and status.failed_release.number == number:
+                raise PushError(
+                    f"{self.name} went back from release {number}: {status.failed_release.reason}; its journal "
+                    "(journalctl -u hybridnet) says more. Mend node/ and run `pulumi up` again"
+                )
             if status.release is None or status.release.digest != digest:
                 running = f"release {status.release.number}" if status.release else status.stage
                 raise _NotReadyError(f"{running} still runs")

@@ -65,6 +65,11 @@ class _PushProvider(dynamic.ResourceProvider):
         """What a gateway reports of this kind."""
         raise NotImplementedError
 
+    def used(self, status: Status) -> int:
+        """The highest number that a gateway can not take again for other content; 0 for none."""
+        held = self.held(status)
+        return held.number if held else 0
+
     def send(self, planes: Sequence[ControlPlane], props: Mapping[str, Any], number: int) -> None:
         """Pushes the content under ``number``."""
         raise NotImplementedError
@@ -73,8 +78,7 @@ class _PushProvider(dynamic.ResourceProvider):
         """Makes every gateway hold the content; the resource's new state."""
         planes = _planes(props, patience or Patience())
         digest = self.digest(props)
-        reported = [held.number for plane in planes if (held := self.held(plane.status())) is not None]
-        number = next_number(stored, digest, reported)
+        number = next_number(stored, digest, [self.used(plane.status()) for plane in planes])
         self.send(planes, props, number)
         return {**_without_outputs(props), "number": number, "digest": digest}
 
@@ -121,6 +125,9 @@ class ReleaseProvider(_PushProvider):
     def held(self, status: Status) -> Held | None:
         return status.release
 
+    def used(self, status: Status) -> int:
+        return status.newest_release
+
     def send(self, planes: Sequence[ControlPlane], props: Mapping[str, Any], number: int) -> None:
         archive = release.build()
         if archive.sha256 != props["sha256"]:
@@ -129,7 +136,7 @@ class ReleaseProvider(_PushProvider):
         for plane in planes:
             plane.put("/v1/release", archive.data, headers)
         for plane in planes:
-            plane.wait_for_release(archive.sha256)
+            plane.wait_for_release(number, archive.sha256)
 
 
 class RosterProvider(_PushProvider):

@@ -95,6 +95,8 @@ class Gateway:
     roster: dict[str, Any] | None = None
     healthy: bool = True
     runs_what_it_takes: bool = True
+    newest_release: int = 0
+    failed_release: dict[str, Any] | None = None
     answers_before: list[tuple[int, dict[str, Any]]] = field(default_factory=list[tuple[int, dict[str, Any]]])
     """Given once each, before anything else is answered."""
     puts: list[tuple[str, int]] = field(default_factory=list[tuple[str, int]])
@@ -106,6 +108,8 @@ class Gateway:
             "healthy": self.healthy,
             "release": self.release,
             "roster": self.roster,
+            "newest_release": self.newest_release,
+            **({"failed_release": self.failed_release} if self.release else {}),
         }
 
     def take(self, path: str, number: int, signature: str, body: bytes) -> tuple[int, dict[str, Any]]:
@@ -121,12 +125,18 @@ class Gateway:
         held = self.roster if kind == "roster" else self.release
         if held and (number < held["number"] or (number == held["number"] and digest != held["sha256"])):
             return 409, {"status": "refused", "reason": f"number {held['number']} is held"}
+        if kind == "release" and self.failed_release and number == self.failed_release["number"]:
+            return 409, {"status": "refused", "reason": "this release failed here"}
         self.puts.append((kind, number))
         made = {"number": number, "sha256": digest}
         if kind == "roster":
             self.roster = {**made, "content": content_digest(parse(body))}
-        elif self.runs_what_it_takes:
-            self.release = made
+        else:
+            self.newest_release = number
+            if self.runs_what_it_takes:
+                self.release = made
+            else:
+                self.failed_release = {"number": number, "reason": "its self-check ended with status 7"}
         return 201, {"status": "taken"}
 
 

@@ -165,7 +165,7 @@ def test_a_status_that_cannot_be_read_is_told(gateway: Gateway, time: Time) -> N
 
 
 def test_stage_0_reports_nothing_held() -> None:
-    status = parse_status({"schema_version": 1, "stage": "stage0"})
+    status = parse_status({"schema_version": 1, "stage": "stage0", "newest_release": 0})
     assert (status.stage, status.healthy, status.release, status.roster) == ("stage0", False, None, None)
 
 
@@ -179,11 +179,30 @@ def test_a_release_is_pushed_and_waited_for(gateway: Gateway, time: Time) -> Non
     assert gateway.release == {"number": 1, "sha256": state["digest"]}
 
 
-def test_a_release_that_does_not_stay_is_told(gateway: Gateway, time: Time) -> None:
+def test_a_release_that_fails_is_told_at_once_with_the_gateways_reason(gateway: Gateway, time: Time) -> None:
     gateway.release = {"number": 3, "sha256": "before"}
     gateway.runs_what_it_takes = False
-    with pytest.raises(PushError, match=r"runs the release .*release 3 still runs"):
+    with pytest.raises(PushError, match=r"gw went back from release 4: its self-check ended with status 7;"):
         ReleaseProvider().push(release_inputs(gateway), Held(3, "before"), time.patience())
+    assert time.now == 0
+
+
+def test_after_a_release_that_failed_the_next_has_a_number_of_its_own(gateway: Gateway, time: Time) -> None:
+    gateway.release = {"number": 3, "sha256": "before"}
+    gateway.newest_release, gateway.failed_release = 4, {"number": 4, "reason": "it was not healthy"}
+    ReleaseProvider().push(release_inputs(gateway), Held(3, "before"), time.patience())
+    assert gateway.puts == [("release", 5)]
+
+
+def test_a_gateway_whose_first_release_failed_takes_the_next(gateway: Gateway, time: Time) -> None:
+    gateway.newest_release = 1
+    assert ReleaseProvider().push(release_inputs(gateway), None, time.patience())["number"] == 2
+
+
+def test_a_release_that_never_becomes_healthy_is_told_in_the_end(gateway: Gateway, time: Time) -> None:
+    gateway.healthy = False
+    with pytest.raises(PushError, match=r"runs the release .*the release is not healthy yet"):
+        ReleaseProvider().push(release_inputs(gateway), None, time.patience())
 
 
 def test_code_that_changed_after_the_plan_is_not_pushed(gateway: Gateway, time: Time) -> None:
