@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -50,12 +51,14 @@ class Ping:
 class Scene:
     """One local cloud in ``directory`` with a copy of the dev stack's settings that a test may change."""
 
-    def __init__(self, directory: Path, stack: str = "dev") -> None:
+    def __init__(self, directory: Path, stack: str = "dev", path: str = "") -> None:
+        """``path`` is the PATH of the commands, the tests' own when empty."""
         self.directory = directory
         self.stack = stack
         self.config_file = directory.parent / f"Pulumi.{stack}.yaml"
         self.config_file.write_bytes((ROOT / f"Pulumi.{stack}.yaml").read_bytes())
         self.project = ROOT
+        self.environment = {**os.environ, "NO_COLOR": "1", "PATH": path or os.environ["PATH"]}
         self.logs: list[str] = []
 
     def run(self, *words: str, timeout: float = 600, check: bool = True) -> subprocess.CompletedProcess[str]:
@@ -63,7 +66,7 @@ class Scene:
         done = subprocess.run(
             [sys.executable, "-m", "localcloud", "--dir", str(self.directory), *words],
             cwd=self.project,
-            env={**os.environ, "NO_COLOR": "1"},
+            env=self.environment,
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
@@ -76,6 +79,29 @@ class Scene:
 
     def up(self, *, check: bool = True) -> subprocess.CompletedProcess[str]:
         return self.run("up", "--stack", self.stack, "--config-file", str(self.config_file), check=check)
+
+    def up_without_waiting(self) -> None:
+        """``up``, interrupted once the changes are made and it begins to wait for pings that will not come."""
+        words = ["up", "--stack", self.stack, "--config-file", str(self.config_file)]
+        with subprocess.Popen(
+            [sys.executable, "-m", "localcloud", "--dir", str(self.directory), *words],
+            cwd=self.project,
+            env=self.environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        ) as process:
+            assert process.stdout is not None
+            said = ""
+            for line in process.stdout:
+                said += line
+                if "waiting until every node reaches every node" in line:
+                    process.send_signal(signal.SIGINT)
+                    break
+            said += process.stdout.read()
+        self.logs.append(said)
+        assert process.returncode == 130, said
 
     def exec(self, node: str, *words: str, check: bool = True) -> str:
         """The standard output of a command on a machine."""

@@ -44,7 +44,7 @@ def test_narrowed_wireguard_sources_shut_the_others_out(scene: Scene) -> None:
         config["wireguardSources"] = [f"{address}/32"]
 
     with scene.changed(narrow):
-        scene.up(check=False)
+        scene.up_without_waiting()
         for node in ("hetzner-2", "aws-1", "gcp-1"):
             scene.exec(node, "systemctl", "restart", "wg-quick@wg0")
         scene.exec("hetzner-1", "systemctl", "restart", "wg-quick@wg0")
