@@ -15,6 +15,7 @@ from localcloud.provider.typecheck import Checker
 from localcloud.provider.values import UNKNOWN, Secret, Value, bare, bare_properties
 from tests.localcloud.provider.harness import Harness, RefusedError
 from tests.localcloud.provider.scenery import (
+    OTHER_ED25519,
     PRIVATE_KEY,
     REGION,
     ami,
@@ -210,6 +211,16 @@ def test_a_retired_type_stays_where_it_is_and_is_not_ordered_again(clouds: Harne
         clouds.check(hcloud.SERVER, old, "it")
     with pytest.raises(RefusedError, match="can no longer be ordered"):
         clouds.check(hcloud.SERVER, old, "another")
+
+
+def test_a_server_outlives_its_ssh_key_and_is_not_made_with_one_that_is_gone(clouds: Harness) -> None:
+    key = clouds.make(hcloud.SSH_KEY, name="one", publicKey=OTHER_ED25519)
+    wanted: dict[str, Value] = {"name": "a", "serverType": "cx23", "image": "ubuntu-22.04", "sshKeys": [key.id]}
+    server = clouds.make(hcloud.SERVER, **wanted)
+    clouds.delete(key)
+    assert clouds.check(hcloud.SERVER, server.inputs, olds=server.inputs) == server.inputs
+    with pytest.raises(RefusedError, match="SSH key not found"):
+        clouds.make(hcloud.SERVER, "other", **{**wanted, "name": "b"})
 
 
 def test_servers_are_resized_but_never_to_a_smaller_disk_or_another_architecture(clouds: Harness) -> None:
