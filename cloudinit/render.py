@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from functools import cache
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Network, collapse_addresses
 from pathlib import Path
+from types import MappingProxyType
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
@@ -15,8 +16,9 @@ from cloudinit.pack import packed_file
 from overlay.model import CONTROL_PORT, KEEPALIVE, Peer
 from overlay.wgconf import Interface, wg_quick
 
-MAX_BYTES = 8192
-"""Half of the smallest limit on user data: EC2's 16 KiB (EC2 user guide, instance user data)."""
+MAX_BYTES: Mapping[str, int] = MappingProxyType({"gateway": 16 * 1024, "spoke": 8 * 1024})
+"""By role, half of the smallest limit on user data where it stands: a spoke anywhere, EC2's 16 KiB (EC2 user guide,
+instance user data); a gateway on Hetzner, 32 KiB (Hetzner Cloud API, create a server)."""
 
 CONFIG_VERSION = 1
 PACKAGES = (
@@ -69,9 +71,9 @@ def _document(role: str, public: Mapping[str, str], secret: Mapping[str, str]) -
         )
     )
     size = len(text.encode("ascii"))
-    if size > MAX_BYTES:
+    if size > MAX_BYTES[role]:
         raise BootError(
-            f"the {role}'s first-boot document has {size} bytes and may have {MAX_BYTES}: "
+            f"the {role}'s first-boot document has {size} bytes and may have {MAX_BYTES[role]}: "
             "declare fewer networks in adminCidrs"
         )
     return text

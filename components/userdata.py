@@ -10,6 +10,7 @@ import pulumi
 from cloudinit import BootError, GatewayBoot, SpokeBoot, render_gateway, render_spoke
 from components.certificates import Certificate
 from components.keys import NodeKey
+from components.names import MAX_NAME
 from components.plan import Machine, Plan, make_plan
 from components.settings.models import Settings
 from components.stack import Stack
@@ -22,7 +23,7 @@ Compute Engine documentation, metadata values). A document may have half, which 
 KEY_PEM_BYTES = 227
 """A P-256 key in SEC 1 form (RFC 5915) is 121 bytes of DER."""
 CERTIFICATE_PEM_BYTES = 1000
-"""More than a P-256 certificate takes whose names are as long as names may be (tested)."""
+"""More than a P-256 certificate takes whose three names (issuer, subject, DNS) are as long as names may be (tested)."""
 
 _KEY = "Ag" + "A" * 41 + "="
 """Stands for a WireGuard or ED25519 key: base64 of 32 bytes."""
@@ -34,6 +35,11 @@ def placeholder_pem(kind: str, length: int) -> str:
     frame = len(f"-----BEGIN {kind}----------END {kind}-----") + 2
     lines = -(-(length - frame) // 65)
     return f"-----BEGIN {kind}-----\n" + ("A" * 64 + "\n") * lines + f"-----END {kind}-----\n"
+
+
+def certificate_bytes(*names: str) -> int:
+    """The bound on a certificate that holds ``names``, at most three: base64 has four characters for three bytes."""
+    return CERTIFICATE_PEM_BYTES - (3 * MAX_NAME - sum(map(len, names))) * 4 // 3
 
 
 def gateway_user_data(stack: Stack, machine: Machine, *, key: NodeKey, certificate: Certificate) -> pulumi.Output[str]:
@@ -105,12 +111,12 @@ def _spoke_boot(plan: Plan, machine: Machine, gateway: Machine, values: Mapping[
 
 def largest_user_data(settings: Settings, plan: Plan, machine: Machine) -> int:
     """Bytes that the machine's document has at most, whatever its secrets; BootError when it cannot be rendered."""
-    certificate = placeholder_pem("CERTIFICATE", CERTIFICATE_PEM_BYTES)
+    issuer = settings.prefix
     values = {
         "private": _KEY,
-        "certificate": certificate,
+        "certificate": placeholder_pem("CERTIFICATE", certificate_bytes(issuer, machine.name, machine.name)),
         "tls_key": placeholder_pem("EC PRIVATE KEY", KEY_PEM_BYTES),
-        "authority": certificate,
+        "authority": placeholder_pem("CERTIFICATE", certificate_bytes(issuer, issuer)),
         "signing": _KEY,
         "gateway_key": _KEY,
         "gateway_host": str(_ADDRESS),

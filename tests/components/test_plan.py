@@ -17,9 +17,10 @@ from components.documents import prometheus_targets, skyserve_service, ssh_node_
 from components.names import MAX_NAME, label_value
 from components.plan import Plan, make_plan
 from components.server_types import RETIRED, resolve
+from components.settings.checks import MAX_SOURCES
 from components.settings.load import KEYS, load
 from components.settings.models import Settings
-from components.userdata import CERTIFICATE_PEM_BYTES, KEY_PEM_BYTES, LIMITS, largest_user_data, placeholder_pem
+from components.userdata import KEY_PEM_BYTES, LIMITS, certificate_bytes, largest_user_data, placeholder_pem
 from tests.components.configs import ROOT, as_engine_gives, changed, declared_defaults, dev
 from tests.components.recorder import key_pem
 
@@ -97,10 +98,12 @@ def test_the_bound_on_a_keys_size_is_its_size() -> None:
     assert len(placeholder_pem("EC PRIVATE KEY", KEY_PEM_BYTES)) >= KEY_PEM_BYTES
 
 
-def test_no_certificate_is_larger_than_its_bound() -> None:
-    """With the longest names, the largest serial number and all that the program asks for."""
+@pytest.mark.parametrize("length", [1, 10, 20, 40, MAX_NAME])
+def test_no_certificate_is_larger_than_its_bound(length: int) -> None:
+    """With the largest serial number and all that the program asks for."""
     key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "n" * MAX_NAME)])
+    word = "n" * length
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, word)])
     start = datetime.datetime(2050, 1, 1)  # noqa: DTZ001  certificates take naive UTC; from 2050 on a longer form
     addresses = [x509.IPAddress(IPv4Address(n)) for n in (1, 2)]
     certificate = (
@@ -111,7 +114,7 @@ def test_no_certificate_is_larger_than_its_bound() -> None:
         .serial_number(2**159 - 1)
         .not_valid_before(start)
         .not_valid_after(start)
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName("n" * MAX_NAME), *addresses]), critical=False)
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName(word), *addresses]), critical=False)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
         .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(key.public_key()), critical=False)
         .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
@@ -119,8 +122,15 @@ def test_no_certificate_is_larger_than_its_bound() -> None:
         .sign(key, hashes.SHA256())
     )
     pem = certificate.public_bytes(serialization.Encoding.PEM)
-    assert len(pem) + 50 < CERTIFICATE_PEM_BYTES
-    assert len(placeholder_pem("CERTIFICATE", CERTIFICATE_PEM_BYTES)) >= CERTIFICATE_PEM_BYTES
+    bound = certificate_bytes(word, word, word)
+    assert len(pem) + 50 < bound
+    assert len(placeholder_pem("CERTIFICATE", bound)) >= bound
+
+
+def test_as_many_admin_networks_as_firewalls_take_fit_the_user_data() -> None:
+    longest = [f"2001:db8:1111:2222:3333:4444:5555:{number:x}/128" for number in range(0x1000, 0x1000 + MAX_SOURCES)]
+    names = {"gateways": {"g" * 40: {"site": "hetzner"}}, "prefix": "p" * 40}
+    assert settings_of(adminCidrs=longest, **names).admin_cidrs
 
 
 def test_every_successor_can_be_ordered_itself() -> None:
