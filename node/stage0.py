@@ -97,7 +97,7 @@ async def serve(key: str, listener: socket.socket, seconds: float) -> bool:
     app.add_routes([web.put("/v1/release", put), web.get("/v1/status", get)])
     tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     tls.load_cert_chain(CONFIG / "tls.crt", CONFIG / "tls.key")
-    runner = web.AppRunner(app, access_log=None)
+    runner = web.AppRunner(app, access_log=None, auto_decompress=False)
     await runner.setup()
     await web.SockSite(runner, listener.dup(), ssl_context=tls, backlog=1024).start()
     with contextlib.suppress(asyncio.TimeoutError):

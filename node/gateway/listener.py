@@ -56,7 +56,8 @@ class Listener:
     """Serves ``app`` on the listening socket ``listener`` until it is closed; the socket itself stays open."""
 
     def __init__(self, app: web.Application, listener: socket.socket, tls: ssl.SSLContext) -> None:
-        self._runner = web.AppRunner(app, access_log=None, handle_signals=False)
+        # Not decompressing: a stranger's small body would become a thousand times as large before it could be refused.
+        self._runner = web.AppRunner(app, access_log=None, handle_signals=False, auto_decompress=False)
         self._listener = listener
         self._tls = tls
         self._room = asyncio.Semaphore(CONNECTIONS)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gzip
 import io
 import os
 import socket
@@ -289,6 +290,13 @@ async def test_a_thousand_requests_at_once_leave_the_service_alive(gateway: Gate
     assert not {200, 201, 500} & set(seen)
     assert (await gateway.ask("GET", "/v1/status"))[0] == 200
     assert dict(gateway.wireguard.state) == peers
+
+
+async def test_a_body_is_taken_as_it_is_sent_and_never_decompressed(gateway: Gateway) -> None:
+    body, signature = signed(gateway.stack, roster(1))
+    packed = {"X-Hybridnet-Signature": signature, "Content-Encoding": "gzip"}
+    assert (await gateway.ask("PUT", "/v1/roster", gzip.compress(body), packed))[0] == 403
+    assert (await gateway.ask("PUT", "/v1/roster", body, {"X-Hybridnet-Signature": signature}))[0] == 201
 
 
 async def test_slow_clients_lose_their_place_and_nobody_waits_for_them(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import http.client
 import json
 import os
@@ -171,6 +172,7 @@ def test_stage_0_refuses_what_is_not_a_signed_archive_and_lives(machine: Machine
         (403, body[:-1], good),
         (413, b"x" * 50_000_000, good),
         (400, junk, machine.stack.release_headers(1, junk)),
+        (403, gzip.compress(body), {**good, "Content-Encoding": "gzip"}),
     ]
     for status, sent, headers in cases:
         assert machine.ask("PUT", "/v1/release", sent, headers)[0] == status
