@@ -32,10 +32,10 @@ GCP_FAMILIES: Mapping[str, str] = MappingProxyType(
     {
         "ubuntu-22.04": "ubuntu-os-cloud/ubuntu-2204-lts",
         "ubuntu-24.04": "ubuntu-os-cloud/ubuntu-2404-lts-amd64",
-        "debian-12": "debian-cloud/debian-12",
     }
 )
-"""Image families (cloud.google.com/compute/docs/images/os-details)."""
+"""Image families (cloud.google.com/compute/docs/images/os-details). Google's Debian images have no cloud-init, so user
+data would do nothing on them (bootstrap-vz, pull request 469)."""
 
 
 def is_known(cloud: str, image: str) -> bool:

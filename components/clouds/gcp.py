@@ -143,6 +143,7 @@ class GcpNetwork(pulumi.ComponentResource):
                 gcp.compute.InstanceNetworkInterfaceArgs(subnetwork=self._place.subnetwork, access_configs=access)
             ],
             can_ip_forward=machine.role == "gateway",
+            allow_stopping_for_update=True,
             metadata={
                 "user-data": user_data,
                 "ssh-keys": self._ssh_keys(login_user(machine.image)),

@@ -193,6 +193,7 @@ def test_the_gcp_instance_has_user_data_and_no_public_address(program: Run) -> N
     assert set(instance["metadata"]) == {"user-data", "ssh-keys", "block-project-ssh-keys"}
     assert instance["metadata"]["ssh-keys"].startswith("ubuntu:ssh-ed25519 ")
     assert instance["canIpForward"] is False
+    assert instance["allowStoppingForUpdate"] is True, "without it Google refuses another machine type"
     assert "accessConfigs" not in instance["networkInterfaces"][0]
     assert program.named("gcp-nat").inputs["sourceSubnetworkIpRangesToNat"] == "ALL_SUBNETWORKS_ALL_IP_RANGES"
     assert program.named("gcp-network").inputs["autoCreateSubnetworks"] is False
