@@ -9,7 +9,8 @@ import fcntl
 import hashlib
 import os
 import re
-from collections.abc import Generator
+import shutil
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -137,6 +138,8 @@ class Cloud:
         mark = self.directory / "instance"
         if mark.exists():
             return
+        if self.directory.exists() and not self.directory.is_dir():
+            raise LocalCloudError(f"{self.directory} is no folder: give one that is empty or not there yet")
         self.directory.mkdir(mode=0o755, parents=True, exist_ok=True)
         if any(self.directory.iterdir()):
             raise LocalCloudError(
@@ -144,13 +147,51 @@ class Cloud:
             )
         mark.write_text(f"{self.tag}\n")
 
+    def remove(self) -> None:
+        """Remove the directory; what says that it is an instance's goes last, so that a broken removal can go on."""
+        mark = self.directory / "instance"
+        for path in self.directory.iterdir():
+            if path != mark:
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+        mark.unlink(missing_ok=True)
+        self.directory.rmdir()
+
     @contextmanager
-    def locked(self, name: str) -> Generator[None]:
-        """Hold the instance's inter-process lock `name`; it ends with the process, however that ends."""
-        self.claim()
-        with (self.directory / f"{name}.lock").open("w") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
-            yield
+    def locked(self, name: str, waiting: Callable[[], None] = lambda: None) -> Generator[int]:
+        """Hold the instance's inter-process lock `name`; it ends with the process, however that ends.
+
+        Yields the lock's descriptor: a process that inherits it holds the lock too. `waiting` is called when somebody
+        else holds it.
+        """
+        path = self.directory / f"{name}.lock"
+        while True:
+            self.claim()
+            try:
+                file = path.open("w")
+            except FileNotFoundError:
+                continue  # the folder went while this one came
+            with file:
+                try:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    waiting()
+                    fcntl.flock(file, fcntl.LOCK_EX)
+                # `down` removes the folder, locks and all: then nobody else would meet this one.
+                if path.exists() and path.stat().st_ino == os.fstat(file.fileno()).st_ino:
+                    yield file.fileno()
+                    return
+
+
+def is_locked(path: Path) -> bool:
+    """Whether a process holds `path` locked. Two that ask at once do not take each other for it."""
+    try:
+        with path.open() as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except BlockingIOError:
+        return True
+    return False
 
 
 def write_private(path: Path, text: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import select
@@ -12,7 +11,7 @@ import sys
 from pathlib import Path
 from typing import cast
 
-from localcloud.cloud import PROJECT, Cloud, LocalCloudError
+from localcloud.cloud import PROJECT, Cloud, LocalCloudError, is_locked
 from localcloud.fabric.process import wait_until
 
 START_SECONDS = 60
@@ -22,14 +21,7 @@ STOP_SECONDS = 60
 
 def is_running(cloud: Cloud) -> bool:
     """Whether a daemon holds the instance's daemon lock."""
-    try:
-        with cloud.daemon_lock.open("a") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except FileNotFoundError:
-        return False
-    except BlockingIOError:
-        return True
-    return False
+    return is_locked(cloud.daemon_lock)
 
 
 def ensure(cloud: Cloud, namespace: Path, *, current: bool = False) -> dict[str, int]:
@@ -37,15 +29,16 @@ def ensure(cloud: Cloud, namespace: Path, *, current: bool = False) -> dict[str,
 
     With `current` one that runs older code than there is now is replaced.
     """
-    serves = is_running(cloud) and cloud.providers.exists()
-    if serves and not (current and cloud.daemon_pid.stat().st_mtime < _newest_source()):
+    with cloud.locked("start"):
+        serves = is_running(cloud) and cloud.providers.exists()
+        if serves and not (current and cloud.daemon_pid.stat().st_mtime < _newest_source()):
+            return _ports(cloud)
+        stop(cloud)
+        cloud.providers.unlink(missing_ok=True)
+        if not _start(cloud, namespace):
+            tail = "\n".join(cloud.daemon_log.read_text(errors="replace").splitlines()[-8:])
+            raise LocalCloudError(f"the local cloud's daemon did not start; {cloud.daemon_log} ends with:\n{tail}")
         return _ports(cloud)
-    stop(cloud)
-    cloud.providers.unlink(missing_ok=True)
-    if not _start(cloud, namespace):
-        tail = "\n".join(cloud.daemon_log.read_text(errors="replace").splitlines()[-8:])
-        raise LocalCloudError(f"the local cloud's daemon did not start; {cloud.daemon_log} ends with:\n{tail}")
-    return _ports(cloud)
 
 
 def _start(cloud: Cloud, namespace: Path) -> bool:

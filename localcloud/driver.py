@@ -10,11 +10,12 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TextIO
@@ -53,6 +54,8 @@ class Stack:
     """Put before each command, such as what enters the desk's namespace."""
     source: Path | None = None
     """The stack's configuration where it is not the project's `Pulumi.<name>.yaml`."""
+    held: Sequence[int] = ()
+    """Descriptors that operations inherit: locks that hold until an engine has ended, even one left alone."""
 
     @property
     def config_file(self) -> Path:
@@ -170,16 +173,28 @@ class Driver(ABC):
             stderr=subprocess.STDOUT,
             text=True,
             errors="replace",
+            pass_fds=self.stack.held,
+            start_new_session=True,  # a terminal's signals come from here, once
         )
         assert process.stdout is not None
         lines: list[str] = []
         with process.stdout:
-            for line in process.stdout:
-                lines.append(_ESCAPES.sub("", line))
-                self._output.write(line)
-                self._output.flush()
+            try:
+                self._show(process.stdout, lines)
+            except KeyboardInterrupt:
+                # It ends what it has begun and records it; at a second signal the CLI would not.
+                process.send_signal(signal.SIGINT)
+                self._show(process.stdout, lines)
+                process.wait()
+                raise
         text = "".join(lines)
         return Outcome(process.wait() == 0, counts_in(text), exports_change_in(text))
+
+    def _show(self, stream: Iterable[str], lines: list[str]) -> None:
+        for line in stream:
+            lines.append(_ESCAPES.sub("", line))
+            self._output.write(line)
+            self._output.flush()
 
     def _ask(self, command: Sequence[str]) -> str:
         """The standard output of a command; raises DriverError with what it says when it fails."""

@@ -11,12 +11,16 @@ import os
 import signal
 import threading
 from types import FrameType
+from typing import IO
 
 from localcloud.cloud import Cloud, write_private
 from localcloud.fabric import Fabric
 from localcloud.fabric.metadata_server import MetadataServers
+from localcloud.fabric.process import wait_until
 
 log = logging.getLogger("localcloud")
+LOCK_SECONDS = 1
+"""Who looks whether a daemon lives holds its lock for an instant."""
 LOOK_SECONDS = 0.25
 """How often it looks for routers that came or went."""
 
@@ -28,14 +32,20 @@ def main(cloud: Cloud, ready: int | None) -> int:
     """
     logging.basicConfig(format="%(asctime)s %(message)s", level=logging.INFO)
     with cloud.daemon_lock.open("a") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not wait_until(lambda: _taken(lock), LOCK_SECONDS):
             log.error("another daemon serves %s", cloud.directory)
             return 1
         write_private(cloud.daemon_pid, f"{os.getpid()}\n")
         _serve(cloud, ready)
     return 0
+
+
+def _taken(lock: IO[str]) -> bool:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def _serve(cloud: Cloud, ready: int | None) -> None:

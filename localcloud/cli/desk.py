@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -23,6 +24,14 @@ class Choice:
     stack: str
     config_file: Path | None
     """Where it is not the project's `Pulumi.<stack>.yaml`."""
+
+    def check(self) -> None:
+        """Raise LocalCloudError when there is no such stack."""
+        if not re.fullmatch(r"[A-Za-z0-9][\w.-]{0,99}", self.stack):
+            raise LocalCloudError(f"{self.stack!r} is no name of a stack: letters, digits, `-`, `_` and `.`")
+        file = self.config_file or PROJECT / f"Pulumi.{self.stack}.yaml"
+        if not file.is_file():
+            raise LocalCloudError(f"there is no {file}: the configuration of stack {self.stack} is read from it")
 
     def remember(self, cloud: Cloud) -> None:
         """Keep it for the commands after `up`."""
@@ -66,15 +75,17 @@ def environment(cloud: Cloud, stack: str, *, current: bool = False) -> dict[str,
     }
 
 
-def engine(cloud: Cloud, choice: Choice, variables: Mapping[str, str]) -> driver.Driver:
-    """What runs the program at the desk."""
+def engine(cloud: Cloud, choice: Choice, variables: Mapping[str, str], *held: int) -> driver.Driver:
+    """What runs the program at the desk; it keeps the locks `held`, by their descriptors, as long as it lives."""
     return driver.choose(
         driver.Stack(
             project=PROJECT,
             name=choice.stack,
             instance=cloud.directory,
             environment=variables,
-            prefix=("nsenter", f"--net={NETNS / cloud.desk}"),
+            # An engine ends, with what it has begun, when the command that runs it dies.
+            prefix=("setpriv", "--pdeathsig", "TERM", "nsenter", f"--net={NETNS / cloud.desk}"),
             source=choice.config_file,
+            held=held,
         )
     )

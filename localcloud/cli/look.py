@@ -56,20 +56,45 @@ def outputs(cloud: Cloud, options: argparse.Namespace) -> int:
     found = engine(cloud, choice, environment(cloud, choice.stack)).outputs()
     if options.write:
         options.write.mkdir(parents=True, exist_ok=True)
-        files = {"outputs.json": json.dumps(found, indent=2) + "\n"}
+        files = {"outputs.json": json.dumps(found, indent=2, sort_keys=True) + "\n"}
         files |= {f"{name}.yaml": value for name, value in found.items() if isinstance(value, str) and "\n" in value}
         for name, text in files.items():
             write_private(options.write / name, text)
             print(options.write / name)
         return 0
     if options.json:
-        print(json.dumps(found, indent=2))
+        print(json.dumps(found, indent=2, sort_keys=True))
         return 0
     console = Console()
     for name, value in sorted(found.items()):
-        text = value if isinstance(value, str) else json.dumps(value, indent=2)
-        console.say(f"{console.paint(name, GREEN)}: {text}")
+        lines = _lines(value)
+        head = console.paint(name, GREEN)
+        console.say(
+            f"{head}: {lines[0]}" if len(lines) == 1 else "\n".join([f"{head}:", *(f"  {line}" for line in lines)])
+        )
     return 0
+
+
+def _lines(value: object) -> list[str]:
+    """A value for reading: a text as it is, an item of a list or a key of an object on a line of its own."""
+    if isinstance(value, str):
+        return value.splitlines() or [""]
+    if isinstance(value, list):
+        return [f"- {_flat(item)}" for item in cast("list[object]", value)] or ["[]"]
+    if isinstance(value, dict):
+        entries = sorted(cast("dict[str, object]", value).items())
+        return [f"{key}: {_flat(item)}" for key, item in entries] or ["{}"]
+    return [_flat(value)]
+
+
+def _flat(value: object) -> str:
+    if isinstance(value, dict):
+        # What names a thing stands before what it has.
+        entries = sorted(cast("dict[str, object]", value).items(), key=lambda entry: (entry[0] != "name", entry[0]))
+        return "{" + ", ".join(f"{key}: {_flat(item)}" for key, item in entries) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(_flat(item) for item in cast("list[object]", value)) + "]"
+    return value if isinstance(value, str) else json.dumps(value)
 
 
 def _document(cloud: Cloud, machines: list[MachineState], outputs: Mapping[str, Any]) -> dict[str, object]:

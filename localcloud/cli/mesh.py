@@ -92,6 +92,11 @@ def run_on(cloud: Cloud, node: str, *command: str) -> str | None:
     return done.stdout if done.returncode == 0 else None
 
 
+def _is_up(cloud: Cloud, node: str) -> bool:
+    path = cloud.directory / "nodes" / node
+    return path.exists() and enter.init_of(path.read_text()) is not None
+
+
 def ping_all(cloud: Cloud, nodes: Sequence[Peer]) -> dict[tuple[str, str], float]:
     """(from, to) -> milliseconds there and back, of the pairs where a ping came back within a second."""
     names = {node.address: node.name for node in nodes}
@@ -136,12 +141,16 @@ def show(cloud: Cloud, nodes: Sequence[Peer], console: Console) -> bool:
 def table(cloud: Cloud, nodes: Sequence[Peer], console: Console) -> None:
     """Print the peers as the gateways know them."""
     known = sessions(cloud, nodes)
+    down = [node.name for node in nodes if node.role == "gateway" and not _is_up(cloud, node.name)]
     rows: list[list[str]] = []
     for node in nodes:
         session = known.get(node.public_key)
         row = [node.name, node.site, node.role, node.address]
         if session is None:
-            unknown = "" if node.role == "gateway" else console.paint("unknown to the gateway", RED)
+            if node.role == "gateway":
+                unknown = console.paint("not running", RED) if node.name in down else ""
+            else:
+                unknown = "" if down else console.paint("unknown to the gateway", RED)
             rows.append([*row, unknown, "", "", ""])
             continue
         sizes = [_size(session.received), _size(session.sent)]

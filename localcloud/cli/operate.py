@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from localcloud.cli.console import Console
-from localcloud.cloud import Cloud
+from localcloud.cloud import Cloud, LocalCloudError
 from localcloud.fabric import Fabric
 
 _DONE = {"stop": "stopped", "start": "started", "kill": "without power", "reboot": "rebooted"}
@@ -13,7 +13,7 @@ _DONE = {"stop": "stopped", "start": "started", "kill": "without power", "reboot
 
 def power(cloud: Cloud, options: argparse.Namespace) -> int:
     """stop, start, kill, reboot."""
-    fabric, console = Fabric(cloud), Console()
+    fabric, console = _fabric(cloud), Console()
     orders = {"stop": fabric.stop, "start": fabric.start, "kill": fabric.kill, "reboot": fabric.reboot}
     orders[options.name](options.node)
     console.say(f"{options.node} is {_DONE[options.name]}")
@@ -22,9 +22,17 @@ def power(cloud: Cloud, options: argparse.Namespace) -> int:
 
 def connect(cloud: Cloud, options: argparse.Namespace) -> int:
     """cut, heal."""
-    fabric, console = Fabric(cloud), Console()
+    fabric, console = _fabric(cloud), Console()
+    if options.node == options.other:
+        raise LocalCloudError(f"{options.node} twice: name another node, or none for everything")
     order = fabric.cut if options.name == "cut" else fabric.heal
     order(options.node, options.other)
     between = f"{options.node} and {options.other}" if options.other else options.node
     console.say(f"{between}: {'cut' if options.name == 'cut' else 'healed'}")
     return 0
+
+
+def _fabric(cloud: Cloud) -> Fabric:
+    if not cloud.directory.exists():  # an order would make it
+        raise LocalCloudError("the local cloud is not up: `python -m localcloud up` makes it")
+    return Fabric(cloud)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -29,6 +30,8 @@ A NODE is a machine by the name that the stack declares, such as hetzner-gw, het
 def main(words: Sequence[str]) -> int:
     """Carry out a command; returns its exit status."""
     options = _parser().parse_args(words)
+    if options.name in ("up", "preview", "down"):
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # what was begun is ended first
     cloud = Cloud(options.dir) if options.dir else Cloud.default()
     try:
         if os.geteuid() != 0:

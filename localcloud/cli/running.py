@@ -31,7 +31,7 @@ def execute(cloud: Cloud, options: argparse.Namespace) -> int:
 def shell(cloud: Cloud, options: argparse.Namespace) -> int:
     """shell: with a terminal of the machine's own if there is one here, else bash reads standard input."""
     command = ["bash", "--login"]
-    if sys.stdin.isatty():
+    if sys.stdin and sys.stdin.isatty():  # None where it is closed
         command = ["script", "--quiet", "--return", "--command", "bash --login", "/dev/null"]
     _become(enter.command_line(Fabric(cloud).init_of(options.node), command), os.environ)
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import shutil
+from contextlib import AbstractContextManager
 
-from localcloud import daemon, host, image
+from localcloud import daemon, host, image, residents
 from localcloud.cli import mesh
 from localcloud.cli.console import GREEN, YELLOW, Console
 from localcloud.cli.desk import Choice, engine, environment
@@ -20,8 +20,8 @@ BOOT_SECONDS = 180
 def up(cloud: Cloud, options: argparse.Namespace) -> int:
     """up: 0 when the stack is as declared and every node reaches every node."""
     console = Console()
-    with cloud.locked("command"):
-        driver = _open(cloud, options, console)
+    with _alone(cloud, console) as lock:
+        driver = _open(cloud, options, console, lock)
         outcome = _previewed(driver)
         if outcome.changes:
             console.step("making the changes")
@@ -38,8 +38,8 @@ def up(cloud: Cloud, options: argparse.Namespace) -> int:
 def preview(cloud: Cloud, options: argparse.Namespace) -> int:
     """preview: 0 when the program could be previewed, whether it changes anything or not."""
     console = Console()
-    with cloud.locked("command"):
-        _previewed(_open(cloud, options, console))
+    with _alone(cloud, console) as lock:
+        _previewed(_open(cloud, options, console, lock))
     return 0
 
 
@@ -47,13 +47,12 @@ def down(cloud: Cloud, options: argparse.Namespace) -> int:
     """down: 0 when nothing is left."""
     del options
     console = Console()
-    with cloud.locked("command"):
+    with _alone(cloud, console):
         console.step("ending the daemon")
         daemon.stop(cloud)
+        residents.end(cloud)
         Fabric(cloud).down(console.step)
-        for path in cloud.directory.iterdir():
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
-    cloud.directory.rmdir()
+        cloud.remove()
     console.say("the local cloud is gone; the machines' image stays in the cache for the next time")
     return 0
 
@@ -65,8 +64,15 @@ def serve(cloud: Cloud, options: argparse.Namespace) -> int:
     return server.main(cloud, options.ready)
 
 
-def _open(cloud: Cloud, options: argparse.Namespace, console: Console) -> Driver:
+def _alone(cloud: Cloud, console: Console) -> AbstractContextManager[int]:
+    """The lock of the commands that make and unmake."""
+    return cloud.locked("command", lambda: console.step("waiting for another `up`, `preview` or `down` to end"))
+
+
+def _open(cloud: Cloud, options: argparse.Namespace, console: Console, lock: int) -> Driver:
     """Host, image, namespaces, machines that should run, daemon: everything that the engine needs."""
+    choice = Choice(options.stack, options.config_file.resolve() if options.config_file else None)
+    choice.check()
     console.step("looking at this host")
     host.prepare(console.detail)
     image.ensure(console.detail)
@@ -78,8 +84,7 @@ def _open(cloud: Cloud, options: argparse.Namespace, console: Console) -> Driver
             console.detail(f"starting {machine.spec.node}, which was stopped")
             fabric.start(machine.spec.node)
     console.step("the clouds' providers")
-    choice = Choice(options.stack, options.config_file.resolve() if options.config_file else None)
-    driver = engine(cloud, choice, environment(cloud, choice.stack, current=True))
+    driver = engine(cloud, choice, environment(cloud, choice.stack, current=True), lock)
     choice.remember(cloud)
     console.step(f"previewing stack {choice.stack} with {driver.description}")
     return driver

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import fcntl
 import json
 import os
 import signal
@@ -11,7 +10,7 @@ import subprocess
 from functools import partial
 from pathlib import Path
 
-from localcloud.cloud import Cloud, LocalCloudError, write_private
+from localcloud.cloud import Cloud, LocalCloudError, is_locked, write_private
 from localcloud.enter import CGROUPS, PATH, init_of
 from localcloud.fabric.process import run, wait_until
 from localcloud.fabric.store import Record
@@ -54,14 +53,7 @@ class Machine:
     @property
     def supervised(self) -> bool:
         """Whether its supervisor lives: also true for a moment before its init runs, and between two boots."""
-        try:
-            with (self.folder / "supervisor.lock").open() as lock:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except FileNotFoundError:
-            return False
-        except BlockingIOError:
-            return True
-        return False
+        return is_locked(self.folder / "supervisor.lock")
 
     @property
     def booted(self) -> bool:

@@ -7,7 +7,7 @@ main() {
     folder=$1 namespace=$2 hostname=$3 repository=$4 repository_mount=$5
 
     exec 9>"$folder/supervisor.lock"
-    flock -n 9 || exit 0
+    flock -w 5 9 || exit 0  # whoever looks whether a supervisor lives holds it for an instant
 
     # A control group of its own tells its processes from every other machine's.
     for hierarchy in /sys/fs/cgroup /sys/fs/cgroup/systemd /sys/fs/cgroup/unified; do

@@ -150,6 +150,35 @@ def test_what_the_cli_made_by_hand_is_the_clis(stack: Stack) -> None:
     assert choose(stack, io.StringIO()).preview().succeeded
 
 
+class Interrupted(io.StringIO):
+    """The user interrupts when the first line is shown."""
+
+    def write(self, text: str) -> int:
+        if not self.tell():
+            super().write(text)
+            raise KeyboardInterrupt
+        return super().write(text)
+
+
+def test_an_interrupted_engine_ends_what_it_has_begun_and_only_then_the_command_ends(
+    fake: Stack, tmp_path: Path
+) -> None:
+    lock = tmp_path / "lock"
+    slow = """#!/bin/sh
+[ "$1" = up ] || { echo '[{"name": "dev"}]'; exit; }
+trap 'echo "1 signal"; [ -e /proc/$$/fd/%s ] && echo "lock held"; exit 1' INT
+echo begun
+while :; do sleep 0.02; done
+"""
+    output = Interrupted()
+    with lock.open("w") as held:
+        program = Path(fake.environment["PATH"].partition(":")[0]) / "pulumi"
+        program.write_text(slow % held.fileno())
+        with pytest.raises(KeyboardInterrupt):
+            choose(replace(fake, held=(held.fileno(),)), output).up()
+    assert output.getvalue() == "begun\n1 signal\nlock held\n"
+
+
 def test_locks_of_dead_processes_are_dropped_and_those_of_living_ones_kept(fake: Stack) -> None:
     locks = fake.backend / ".pulumi" / "locks" / "organization" / "toys" / "dev"
     locks.mkdir(parents=True)

@@ -57,7 +57,8 @@ def test_without_root_every_command_says_so(
 @pytest.mark.parametrize(
     ("words", "status", "said"),
     [
-        (["stop", "aws-1"], 1, "there is no machine 'aws-1'; machines: none"),
+        (["stop", "aws-1"], 1, "the local cloud is not up"),
+        (["cut", "aws-1", "gcp-1"], 1, "the local cloud is not up"),
         (["exec", "aws-1", "--", "true"], 125, "there is no machine 'aws-1'; machines: none"),
         (["exec", "aws-1"], 125, "exec needs a command"),
         (["run", "--", "true"], 125, "the local cloud is not up"),
@@ -71,6 +72,33 @@ def test_before_up_the_commands_say_what_to_do(
     error = capsys.readouterr().err
     assert said in error
     assert "Traceback" not in error
+    assert not (tmp_path / "cloud").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["preview", "--config-file", "nowhere.yaml"], "nowhere.yaml: the configuration of stack dev is read from it"),
+        (["up", "--stack", "nosuch"], "Pulumi.nosuch.yaml: the configuration of stack nosuch is read from it"),
+        (["up", "--stack", "../dev"], "'../dev' is no name of a stack"),
+        (["cut", "aws-1", "aws-1"], "aws-1 twice"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused(
+    words: list[str], said: str, as_root: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "cloud").mkdir()
+    assert main(["--dir", str(tmp_path / "cloud"), *words]) == 1
+    assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["up", "down"])
+def test_an_instance_is_a_folder(
+    command: str, as_root: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "cloud").touch()
+    assert main(["--dir", str(tmp_path / "cloud"), command]) == 1
+    assert "is no folder" in capsys.readouterr().err
 
 
 def test_status_without_machines(as_root: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

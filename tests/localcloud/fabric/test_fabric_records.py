@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import fcntl
+import shutil
+import threading
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from localcloud.cloud import Cloud, LocalCloudError
+from localcloud.cloud import Cloud, LocalCloudError, is_locked
 from localcloud.fabric.store import Store
 from localcloud.spec import Interface, from_json, to_json
 from tests.localcloud.fabric.worlds import AWS, GCP, HETZNER, recorded
@@ -108,3 +111,51 @@ def test_two_machines_never_share_a_node_name_or_an_address(tmp_path: Path) -> N
     card = Interface("eth0", "vpc-2", "10.0.1.10", 24, 9001, "198.18.2.7")
     with pytest.raises(LocalCloudError, match=r"198\.18\.2\.7 of aws-2 is already the address"):
         fabric.apply({AWS.id: AWS, "i-2": replace(twin, node="aws-2", interfaces=(card,))})
+
+
+def test_who_waits_for_an_instance_that_goes_holds_the_lock_of_the_next_one(tmp_path: Path) -> None:
+    cloud = Cloud(tmp_path / "cloud")
+    waits, held, go_on = threading.Event(), threading.Event(), threading.Event()
+
+    def second() -> None:
+        with cloud.locked("command", waits.set):
+            held.set()
+            go_on.wait(30)
+
+    thread = threading.Thread(target=second)
+    with cloud.locked("command"):
+        thread.start()
+        assert waits.wait(30)
+        cloud.remove()
+    assert held.wait(30)
+    assert is_locked(cloud.directory / "command.lock"), "a third one meets it"
+    go_on.set()
+    thread.join()
+    assert not is_locked(cloud.directory / "command.lock")
+
+
+def test_a_broken_removal_can_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cloud = Cloud(tmp_path / "cloud")
+    cloud.claim()
+    for name in ("a", "machines", "z"):
+        (cloud.directory / name).mkdir()
+        with monkeypatch.context() as broken:
+            broken.setattr(shutil, "rmtree", _fail)
+            with pytest.raises(OSError, match="broken"):
+                cloud.remove()
+        cloud.claim()
+    cloud.remove()
+    assert not cloud.directory.exists()
+
+
+def _fail(path: Path) -> None:
+    raise OSError("broken")
+
+
+def test_who_looks_at_a_lock_is_not_taken_for_its_holder(tmp_path: Path) -> None:
+    path = tmp_path / "lock"
+    assert not is_locked(path)
+    path.touch()
+    with path.open() as other:
+        fcntl.flock(other, fcntl.LOCK_SH)
+        assert not is_locked(path)

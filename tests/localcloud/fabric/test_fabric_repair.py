@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+import re
 import signal
+import subprocess
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -166,6 +171,30 @@ def test_machines_do_not_depend_on_the_daemon_and_a_new_one_picks_them_up(no_dae
     assert daemon.ensure(world.cloud, desk) == ports, "one that runs stays"
 
 
+def test_whoever_asks_at_once_gets_one_daemon(no_daemon: World) -> None:
+    desk = NETNS / no_daemon.cloud.desk
+    for _ in range(3):
+        with ThreadPoolExecutor(4) as pool:
+            answers = list(pool.map(daemon.ensure, [no_daemon.cloud] * 4, [desk] * 4))
+        assert answers[1:] == answers[:-1]
+        daemon.stop(no_daemon.cloud)
+
+
+def test_a_machine_boots_while_others_look_at_it(world: World) -> None:
+    """Who looks whether a supervisor lives holds its lock for an instant: the supervisor waits for that."""
+    lock = world.cloud.machine(GCP.id) / "supervisor.lock"
+    world.fabric.kill("gcp-1")
+    starting = threading.Thread(target=world.fabric.start, args=("gcp-1",))
+    with lock.open() as looking:
+        fcntl.flock(looking, fcntl.LOCK_SH)
+        starting.start()
+        waiter = re.compile(rf"-> FLOCK.*:{lock.stat().st_ino} ")
+        world.wait("it waits", lambda: waiter.search(Path("/proc/locks").read_text()), 10)
+    starting.join()
+    assert supervised(world, "gcp-1")
+    world.wait_for_mesh()
+
+
 def test_down_leaves_nothing_behind_even_when_records_are_damaged(tmp_path: Path) -> None:
     before = host.INOTIFY.read_text(), host.INOTIFY_BEFORE.exists()
     world = World(tmp_path / "cloud")
@@ -175,9 +204,15 @@ def test_down_leaves_nothing_behind_even_when_records_are_damaged(tmp_path: Path
         world.fabric.apply({**one, AWS.id: AWS, GCP.id: GCP})
         namespaces = [namespace_of(world, node) for node in OVERLAY]
         (world.cloud.machine(AWS.id) / "spec.json").write_text("{")
+        enter = ["nsenter", f"--net={NETNS / world.cloud.desk}", "sh", "-c", "trap '' TERM; echo on; sleep 600"]
+        resident = subprocess.Popen(enter, stdout=subprocess.PIPE, start_new_session=True)
+        with resident.stdout as said:  # pyright: ignore[reportOptionalContextManager]
+            assert said.readline() == b"on\n"
+        threading.Thread(target=resident.wait).start()
     finally:
         done = world.command("down")
     assert done.status == 0, done.stderr
+    assert resident.wait(30) == -signal.SIGKILL, "what runs at the desk ends too"
     assert not internet.namespaces(world.cloud.prefix)
     assert not groups(world)
     assert all(init_of(namespace) is None for namespace in namespaces)
