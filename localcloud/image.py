@@ -13,7 +13,8 @@ import os
 import re
 import shutil
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -53,6 +54,21 @@ def ensure(progress: Progress) -> Image:
     codename = host.codename()
     if image := cached(codename):
         return image
+    with _everyone_reads():
+        return _made(codename, progress)
+
+
+@contextmanager
+def _everyone_reads() -> Generator[None]:
+    """Whatever the umask: first boots read the repository as apt's own user."""
+    before = os.umask(0o022)
+    try:
+        yield
+    finally:
+        os.umask(before)
+
+
+def _made(codename: str, progress: Progress) -> Image:
     CACHE.mkdir(parents=True, exist_ok=True)
     with (CACHE / "lock").open("w") as lock:
         try:
@@ -88,6 +104,9 @@ def _bootstrap(root: Path, packages: Path, codename: str, progress: Progress) ->
     options.write_text("".join(f"{line}\n" for line in _acquire_options()))
     fetch = 'APT_CONFIG="$MMDEBSTRAP_APT_CONFIG" apt-get --yes --no-install-recommends --download-only install '
     command = [
+        # What it mounts, the host's devices among it, ends with it: after a crash the next build removes the folder.
+        "unshare",
+        "--mount",
         "mmdebstrap",
         "--mode=root",
         "--variant=minbase",

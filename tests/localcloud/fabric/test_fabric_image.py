@@ -14,6 +14,7 @@ from localcloud.cloud import LocalCloudError
 
 BUILDER = """\
 #!/bin/sh
+[ "$MOUNTS" = own ] || exit 2
 echo built >>"$COUNT"
 for last; do :; done
 root=$(eval echo "\\${$(($# - 1))}")
@@ -32,6 +33,9 @@ def builder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     program.parent.mkdir()
     program.write_text(BUILDER)
     program.chmod(0o755)
+    unshare = program.with_name("unshare")
+    unshare.write_text('#!/bin/sh\n[ "$1" = --mount ] && shift && MOUNTS=own exec "$@"\n')
+    unshare.chmod(0o755)
     monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
     monkeypatch.setenv("COUNT", str(tmp_path / "count"))
     monkeypatch.setenv("FAIL", str(tmp_path / "fail"))
@@ -57,6 +61,17 @@ def test_it_is_built_once_and_slimmed(builder: Path) -> None:
     assert not (first.root / "etc/ssh/ssh_host_ed25519_key").exists(), "no two machines share a host key"
     assert not (first.root / "etc/apt/sources.list.d/x.sources").exists()
     assert (first.repository / "Release").exists()
+
+
+def test_everyone_reads_it_whatever_the_umask(builder: Path) -> None:
+    before = os.umask(0o077)
+    try:
+        made = image.ensure(lambda _: None)
+        assert os.umask(0o077) == 0o077
+    finally:
+        os.umask(before)
+    for path in (made.root.parent, made.repository, made.repository / "Release", made.root / "etc/systemd"):
+        assert path.stat().st_mode & 0o004, path
 
 
 def test_a_failed_build_leaves_no_image_and_says_what_failed(builder: Path) -> None:
