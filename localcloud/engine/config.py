@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
@@ -65,11 +65,11 @@ def load_project(directory: Path) -> Project:
     document = _read(path)
     name = document.get("name")
     if not isinstance(name, str):
-        raise EngineError(f"{path}: the project has no name; write `name: …`")
+        raise EngineError(f"{path.name}: the project has no name; write `name: …`")
     runtime = document.get("runtime")
     language = cast("dict[str, object]", runtime).get("name") if isinstance(runtime, dict) else runtime
     if language != "python":
-        raise EngineError(f"{path}: the runtime is {language!r}; the small engine runs python programs only")
+        raise EngineError(f"{path.name}: the runtime is {language!r}; the small engine runs python programs only")
     main = document.get("main") or "."
     declared = {
         _full_key(key, name): _declared(path, key, entry) for key, entry in _mapping(path, document, "config").items()
@@ -83,7 +83,7 @@ def _declared(path: Path, key: str, entry: object) -> Declared:
     fields = cast("dict[str, object]", entry)
     type_ = fields.get("type")
     if type_ is not None and type_ not in _TYPES:
-        raise EngineError(f"{path}: config {key}: type {type_!r} is none of {', '.join(_TYPES)}")
+        raise EngineError(f"{path.name}: config {key}: type {type_!r} is none of {', '.join(_TYPES)}")
     items = fields.get("items")
     item_type = cast("dict[str, object]", items).get("type") if isinstance(items, dict) else None
     default = fields["value"] if fields.get("value") is not None else fields.get("default")
@@ -102,13 +102,13 @@ def load_stack(path: Path, passphrase: str | None) -> tuple[Mapping[str, object]
     document = _read(path)
     provider = document.get("secretsprovider")
     if provider not in (None, "passphrase") or "encryptedkey" in document:
-        raise EngineError(f"{path}: the small engine opens passphrase secrets only, not {provider}")
+        raise EngineError(f"{path.name}: the small engine opens passphrase secrets only, not {provider}")
     salt = document.get("encryptionsalt")
     sealer = None
     if isinstance(salt, str):
         if passphrase is None:
             raise EngineError(
-                f"{path} has sealed values: set PULUMI_CONFIG_PASSPHRASE or PULUMI_CONFIG_PASSPHRASE_FILE"
+                f"{path.name} has sealed values: set PULUMI_CONFIG_PASSPHRASE or PULUMI_CONFIG_PASSPHRASE_FILE"
             )
         sealer = Sealer(passphrase, salt)
     return _mapping(path, document, "config"), sealer
@@ -199,19 +199,40 @@ def _mapping(path: Path, document: Mapping[str, object], field: str) -> dict[str
     if value is None:
         return {}
     if not isinstance(value, dict):
-        raise EngineError(f"{path}: {field} must be a mapping")
+        raise EngineError(f"{path.name}: {field} must be a mapping")
     return {str(key): item for key, item in cast("dict[object, object]", value).items()}
+
+
+class _Loader(yaml.SafeLoader):
+    """As YAML has it, and the CLI: a key stands in a mapping once. PyYAML would let the last one win."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, object]:
+        seen: dict[tuple[str, str], int] = {}
+        for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode) or key.tag == "tag:yaml.org,2002:merge":
+                continue
+            name = (key.tag, key.value)
+            if name in seen:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"{key.value} stands here again, first in line {seen[name]}; keep one", key.start_mark
+                )
+            seen[name] = key.start_mark.line + 1
+        return super().construct_mapping(node, deep)
 
 
 def _read(path: Path) -> dict[str, object]:
     try:
-        document: object = yaml.safe_load(path.read_text())
+        document: object = yaml.load(path.read_text(), _Loader)
     except OSError as error:
         raise EngineError(f"cannot read {path}: {error.strerror}") from error
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
+        raise EngineError(f"{path.name} is not valid YAML: {where}{error.problem or error.context}") from error
     except yaml.YAMLError as error:
-        raise EngineError(f"{path} is not valid YAML: {error}") from error
+        raise EngineError(f"{path.name} is not valid YAML: {error}") from error
     if document is None:
         return {}
     if not isinstance(document, dict):
-        raise EngineError(f"{path} must be a mapping")
+        raise EngineError(f"{path.name} must be a mapping")
     return cast("dict[str, object]", document)

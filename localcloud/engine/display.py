@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 import threading
 from collections.abc import Iterable, Mapping, Sequence
@@ -11,7 +12,7 @@ from localcloud.engine import urn as urns
 from localcloud.engine.changes import Change
 from localcloud.engine.paths import render
 from localcloud.engine.steps import CHANGING, SHOWN, Result, Step
-from localcloud.engine.values import Secret, Value, masked
+from localcloud.engine.values import Value, masked
 
 _SIGNS = {
     "create": "+", "update": "~", "replace": "+-", "delete": "-", "discard": "<", "import": "=", "read": ">",
@@ -25,8 +26,13 @@ _DOING = {
     "create": "creating", "update": "updating", "replace": "replacing", "delete": "deleting", "discard": "discarding",
     "import": "importing", "read": "reading", "refresh": "refreshing",
 }  # fmt: skip
+_KINDS = {"add": "+", "delete": "-", "update": "~"}
 _COLOURS = {"+": "32", "~": "33", "+-": "35", "-": "31", "error": "31", "warning": "33"}
 _WIDTH = 120
+_SLOW = 2.0
+"""Seconds after which a step that still goes on is worth a line of its own."""
+_LINES = 8
+"""Lines of a text, or items of a list, that are shown of what changed in it."""
 
 
 class Display:
@@ -39,16 +45,21 @@ class Display:
         self._verbose = verbose
         self._colours = colours
         self._lock = threading.Lock()
+        self._timers: dict[int, threading.Timer] = {}
         self.messages: list[tuple[str, str, str]] = []
         """(URN, severity, text) in the order in which they came."""
 
     def begins(self, step: Step) -> None:
-        """Says what a provider is asked to do."""
+        """Says what a provider is asked to do, if it takes a while."""
         if not self._preview and step.operation in _DOING:
-            self._line(step, f"{_DOING[step.operation]}…")
+            timer = threading.Timer(_SLOW, self._line, (step, f"{_DOING[step.operation]}…"))
+            timer.daemon = True
+            self._timers[id(step)] = timer
+            timer.start()
 
     def ends(self, step: Step, seconds: float) -> None:
         """Says what was done."""
+        self._no_longer_slow(step)
         if self._preview or step.operation not in _DONE or step.type == urns.STACK_TYPE:
             return
         because = _because(step)
@@ -57,6 +68,7 @@ class Display:
 
     def fails(self, step: Step, message: str) -> None:
         """Says what went wrong."""
+        self._no_longer_slow(step)
         self.says(step.urn or f"{step.type} {step.name}".strip(), "error", message)
 
     def says(self, urn: str, severity: str, message: str) -> None:
@@ -70,22 +82,34 @@ class Display:
             where = _short(urn) if urn and not urn.endswith(f"::{urns.STACK_TYPE}") else ""
             label = f"{severity}: " if severity != "info" else ""
             head = f"    {where}: " if where else "    "
-            for index, line in enumerate(message.rstrip().splitlines() or [""]):
+            # Providers begin a refusal with the resource that the line names already.
+            for index, line in enumerate(_without_subject(message, urn).rstrip().splitlines() or [""]):
                 text = f"{head}{label}{line}" if index == 0 else f"      {line}"
                 self._write(self._coloured(severity, text))
 
     def table(self, result: Result) -> None:
         """In a preview the changes one by one; then the outputs that change, and the counts."""
         with self._lock:
-            for step in result.steps:
-                if self._preview and step.operation in SHOWN:
-                    self._write(self._coloured(_SIGNS[step.operation], _title(step)))
-                    if step.operation in ("update", "replace"):
-                        self._indented(change_lines(step.changes))
+            if self._preview and not result.succeeded:
+                return
+            shown = sorted((step for step in result.steps if self._preview and step.operation in SHOWN), key=_order)
+            names = max((len(step.name) for step in shown), default=0)
+            types = max((len(_short_type(step.type)) for step in shown), default=0)
+            for step in shown:
+                sign, because = _SIGNS[step.operation], _because(step)
+                title = f" {sign:2} {step.name:{names}}  {_short_type(step.type):{types}}  {step.operation}"
+                self._write(self._coloured(sign, f"{title} [{because}]" if because else title))
+                if step.operation in ("update", "replace"):
+                    self._indented(change_lines(step.changes))
             if result.output_changes:
                 self._write("Outputs:")
-                self._indented(change_lines(result.output_changes))
+                self._indented(output_lines(result.output_changes))
             self._write(summary(result, preview=self._preview))
+
+    def _no_longer_slow(self, step: Step) -> None:
+        timer = self._timers.pop(id(step), None)
+        if timer is not None:
+            timer.cancel()
 
     def _line(self, step: Step, text: str, details: Iterable[str] = ()) -> None:
         sign = _SIGNS[step.operation]
@@ -105,10 +129,9 @@ class Display:
         print(text, file=self._stream, flush=True)
 
 
-def _title(step: Step) -> str:
-    because = _because(step)
-    title = f" {_SIGNS[step.operation]:2} {_short_type(step.type):45} {step.name:30} {step.operation}"
-    return f"{title} [{because}]" if because else title
+def _order(step: Step) -> tuple[bool, str, str]:
+    """By name, so that what belongs to a machine or a site stands together; the stack first."""
+    return step.type != urns.STACK_TYPE, step.name, step.type
 
 
 def _because(step: Step) -> str:
@@ -117,34 +140,93 @@ def _because(step: Step) -> str:
 
 
 def change_lines(changes: Iterable[Change]) -> list[str]:
-    """One line a change: `+ nodes.aws-2: {address: "10.100.2.2"}`; secrets are masked."""
-    signs = {"add": "+", "delete": "-", "update": "~"}
+    """What changes in a resource: `+ nodes.aws-2: {address: "10.100.2.2"}`; secrets are masked."""
     lines: list[str] = []
-    for change in changes:
+    for change in sorted(changes, key=_place):
         if change.path == ("__provider",):
-            text = "(the provider's code)"
+            text = ["(the provider's code)"]
         elif change.kind == "add":
-            text = brief(change.new)
+            text = [brief(change.new)]
         elif change.kind == "delete":
-            text = brief(change.old)
+            text = [brief(change.old)]
         elif change.old is None and change.new is None:
-            text = "(the provider says so)"
+            text = ["(the provider says so)"]
         else:
-            text = f"{brief(change.old)} => {brief(change.new)}"
+            text = _difference(masked(change.old), masked(change.new))
         forces = "  (forces replacement)" if change.replaces else ""
-        lines.append(f"{signs[change.kind]} {render(change.path)}: {text}{forces}")
+        lines += [
+            f"{_KINDS[change.kind]} {render(change.path)}: {text[0]}{forces}",
+            *(f"    {line}" for line in text[1:]),
+        ]
     return lines
 
 
-def brief(value: Value, width: int = _WIDTH) -> str:
-    """A value on one line, secrets masked, cut where it is long."""
-    text = _brief(masked(value)) if not isinstance(value, Secret) else "[secret]"
-    return text if len(text) <= width else f"{text[: width - 1]}…"
+def output_lines(changes: Iterable[Change]) -> list[str]:
+    """What changes in the exports; of new ones only what they are, since `outputs` shows them."""
+    lines: list[str] = []
+    for change in sorted(changes, key=_place):
+        if change.kind == "update":
+            lines += change_lines([change])
+        else:
+            value = masked(change.new if change.kind == "add" else change.old)
+            lines.append(f"{_KINDS[change.kind]} {render(change.path)}: {_shape(value)}")
+    return lines
+
+
+def _place(change: Change) -> list[tuple[bool, int, str]]:
+    return [
+        (isinstance(part, str), part if isinstance(part, int) else 0, part if isinstance(part, str) else "")
+        for part in change.path
+    ]
+
+
+def _difference(old: Value, new: Value) -> list[str]:
+    """How a value, masked, becomes another: on one line if that tells it, else with the lines or items that differ."""
+    if isinstance(old, list) and isinstance(new, list):
+        gone = [f"- {brief(item)}" for item in old if item not in new]
+        come = [f"+ {brief(item)}" for item in new if item not in old]
+        return [f"{_count(len(old), 'item')} => {_count(len(new), 'item')}", *_some(gone + come)]
+    if isinstance(old, str) and isinstance(new, str) and "\n" in old + new:
+        before, after = old.splitlines(), new.splitlines()
+        compared = list(difflib.unified_diff(before, after, n=0, lineterm=""))[2:]
+        lines = [f"{line[0]} {_cut(line[1:])}" for line in compared if not line.startswith("@@")]
+        return [f"{_count(len(before), 'line')} => {_count(len(after), 'line')}", *_some(lines)]
+    return [f"{brief(old)} => {brief(new)}"]
+
+
+def _some(lines: list[str]) -> list[str]:
+    return lines if len(lines) <= _LINES else [*lines[: _LINES - 1], f"… and {len(lines) - _LINES + 1} more"]
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
+
+
+def _shape(value: Value) -> str:
+    """What a masked value is, in a few words: small ones as they are."""
+    if isinstance(value, list):
+        names = [str(item["name"]) for item in value if isinstance(item, dict) and "name" in item]
+        listed = ", ".join(names) if len(names) == len(value) else ""
+        return _cut(f"{_count(len(value), 'item')}{f' ({listed})' if listed else ''}")
+    if isinstance(value, dict):
+        return _cut("{" + ", ".join(sorted(value)) + "}")
+    if isinstance(value, str) and "\n" in value:
+        return f"{_count(len(value.splitlines()), 'line')} of text"
+    return brief(value)
+
+
+def brief(value: Value) -> str:
+    """A value on one line, secrets masked, keys sorted, cut where it is long."""
+    return _cut(_brief(masked(value)))
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _WIDTH else f"{text[: _WIDTH - 1]}…"
 
 
 def _brief(value: Value) -> str:
     if isinstance(value, dict):
-        return "{" + ", ".join(f"{key}: {_brief(item)}" for key, item in value.items()) + "}"
+        return "{" + ", ".join(f"{key}: {_brief(item)}" for key, item in sorted(value.items())) + "}"
     if isinstance(value, list):
         return "[" + ", ".join(_brief(item) for item in value) + "]"
     if value in ("[secret]", "[unknown]"):
@@ -199,6 +281,10 @@ def _short(urn: str) -> str:
     if not urn.startswith("urn:"):
         return urn
     return f"{_short_type(urns.type_of(urn))} {urns.name_of(urn)}"
+
+
+def _without_subject(message: str, urn: str) -> str:
+    return message.removeprefix(f"{urns.type_of(urn)} {urns.name_of(urn)}: ") if urn.startswith("urn:") else message
 
 
 def _short_type(type_: str) -> str:

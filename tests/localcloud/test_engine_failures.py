@@ -25,7 +25,7 @@ def test_a_refused_input_is_told_and_nothing_is_made(world: World) -> None:
     for operation in ("preview", "up"):
         ran = world.engine(operation)
         assert ran.status == 1
-        assert "toy:index:Box a: refuse: blue is not liked" in ran.text
+        assert "toy:index:Box a: error: refuse: blue is not liked" in ran.text
         assert "Traceback" not in ran.text
         assert "Resource monitor" not in ran.text
     assert not world.toy.boxes or set(world.state()) <= {"toys-dev", "b", "c"}
