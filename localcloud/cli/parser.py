@@ -27,6 +27,52 @@ A NODE is a machine by the name that the stack declares, such as hetzner-gw, het
 """
 
 
+_NODE = "a machine by the name that the stack declares, such as aws-1"
+_MORE = {
+    "up": """\
+Previews first and then makes the changes; without any it only looks. Run it again after an edit of the stack's file
+or an interruption: it goes on from what there is. Exit status: 0 when every node reaches every node, else 1.""",
+    "preview": "Changes nothing. Exit status: 0 when the program could be previewed, else 1.",
+    "down": "The machines' image stays in the cache, so that the next `up` is quick.",
+    "status": """\
+HANDSHAKE, RECEIVED and SENT are what the gateway's WireGuard knows; a session that lives makes a handshake every two
+minutes, and only while there is something to send.""",
+    "outputs": """\
+  python -m localcloud outputs                   for reading
+  python -m localcloud outputs --json            for programs
+  python -m localcloud outputs --write exports   outputs.json, ssh_node_pools.yaml and skyserve_service.yaml
+
+docs/exports.md says what each is.""",
+    "exec": """\
+  python -m localcloud exec aws-1 -- ping -c 3 10.100.1.1
+  python -m localcloud exec hetzner-gw -- wg show
+  python -m localcloud exec gcp-1 -- cloud-init status --long
+
+Exit status: the command's; 127 when the machine has no such command, 125 when there is no such machine running.""",
+    "shell": """\
+  python -m localcloud shell gcp-1
+  echo 'wg show' | python -m localcloud shell gcp-1
+
+Exit status: the shell's; 125 when there is no such machine running.""",
+    "run": """\
+  python -m localcloud run -- curl -k https://198.18.1.1:8443/v1/status
+  python -m localcloud run -- pulumi preview                                     where there is a pulumi CLI on PATH
+  python -m localcloud run --from internet -- curl -m 2 telnet://198.18.1.1:22   SSH: nobody answers a stranger
+
+Exit status: the command's; 127 when there is no such command, 125 when the local cloud is not up.""",
+    "stop": "`start` boots it again from its disk.",
+    "kill": "As if the plug were pulled: nothing is shut down or synced. `start` boots it again from its disk.",
+    "cut": """\
+  python -m localcloud cut aws-1 hetzner-gw   nothing between the two
+  python -m localcloud cut aws-1              nothing at all to or from aws-1
+
+`status` lists what is cut, `heal` ends it.""",
+    "heal": """\
+  python -m localcloud heal aws-1 hetzner-gw  ends the cut between the two
+  python -m localcloud heal aws-1             ends every cut of aws-1""",
+}
+
+
 def main(words: Sequence[str]) -> int:
     """Carry out a command; returns its exit status."""
     options = _parser().parse_args(words)
@@ -67,7 +113,14 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="name", required=True, metavar="COMMAND", title="commands")
 
     def add(name: str, command: Callable[[Cloud, argparse.Namespace], int], text: str) -> argparse.ArgumentParser:
-        added = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".", allow_abbrev=False)
+        added = commands.add_parser(
+            name,
+            help=text,
+            description=text[0].upper() + text[1:] + ".",
+            epilog=_MORE.get(name),
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+        )
         added.set_defaults(command=command)
         return added
 
@@ -112,10 +165,10 @@ def _add_running_commands(add: _Add) -> None:
     from localcloud.cli import running
 
     execute = add("exec", running.execute, "run a command on a machine; the exit status is the command's")
-    execute.add_argument("node", metavar="NODE")
+    execute.add_argument("node", metavar="NODE", help=_NODE)
     execute.add_argument("argv", nargs=argparse.REMAINDER, metavar="-- CMD", help="the command with its arguments")
     shell = add("shell", running.shell, "a shell on a machine")
-    shell.add_argument("node", metavar="NODE")
+    shell.add_argument("node", metavar="NODE", help=_NODE)
     run = add(
         "run", running.run, "run a command at the desk, with providers, backend and passphrase set (no CMD: a shell)"
     )
@@ -135,11 +188,11 @@ def _add_machine_commands(add: _Add) -> None:
         ("kill", "cut a machine's power"),
         ("reboot", "boot a machine again"),
     ):
-        add(name, operate.power, text).add_argument("node", metavar="NODE")
+        add(name, operate.power, text).add_argument("node", metavar="NODE", help=_NODE)
     for name, text in (
         ("cut", "let nothing pass between two machines, or between one and everything"),
         ("heal", "end a cut between two machines, or every cut of one"),
     ):
         added = add(name, operate.connect, text)
-        added.add_argument("node", metavar="NODE")
-        added.add_argument("other", metavar="NODE", nargs="?")
+        added.add_argument("node", metavar="NODE", help=_NODE)
+        added.add_argument("other", metavar="NODE", nargs="?", help="the other end; none: everything")
