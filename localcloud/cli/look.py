@@ -21,6 +21,8 @@ def status(cloud: Cloud, options: argparse.Namespace) -> int:
     """status: always 0 when it can be told."""
     machines = Fabric(cloud).machines() if cloud.directory.exists() else []
     outputs = cast("dict[str, Any]", json.loads(cloud.outputs.read_text())) if cloud.outputs.exists() else {}
+    rank = {node.name: index for index, node in enumerate(mesh.peers(outputs))}
+    machines.sort(key=lambda machine: (rank.get(machine.spec.node, len(rank)), machine.spec.node))
     if options.json:
         print(json.dumps(_document(cloud, machines, outputs), indent=2))
         return 0
