@@ -17,7 +17,8 @@ from localcloud.engine import operation
 from localcloud.engine.display import Display, as_json
 from localcloud.engine.errors import EngineError
 from localcloud.engine.steps import Result
-from localcloud.engine.values import masked, plain_properties
+from localcloud.engine.values import masked
+from localcloud.wire import plain_properties
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from localcloud.engine.paths import Path, contains, parse
 from localcloud.engine.providers import Difference
-from localcloud.engine.values import Properties, Secret, Value, contains_secret, same, secret
+from localcloud.engine.values import same
+from localcloud.wire import Properties, Secret, Value, contains_secret, secret
 
 
 @dataclass(frozen=True)

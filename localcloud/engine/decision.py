@@ -11,7 +11,8 @@ from localcloud.engine.errors import EngineError
 from localcloud.engine.goals import Goal
 from localcloud.engine.providers import Difference, Provider
 from localcloud.engine.state import Resource
-from localcloud.engine.values import UNKNOWN, Properties, Value, contains_unknown, same
+from localcloud.engine.values import same
+from localcloud.wire import UNKNOWN, Properties, Value, contains_unknown
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,8 @@ from localcloud.engine import urn as urns
 from localcloud.engine.changes import Change
 from localcloud.engine.paths import render
 from localcloud.engine.steps import CHANGING, SHOWN, Result, Step
-from localcloud.engine.values import Value, masked
+from localcloud.engine.values import masked
+from localcloud.wire import Value
 
 _SIGNS = {
     "create": "+", "update": "~", "replace": "+-", "delete": "-", "discard": "<", "import": "=", "read": ">",

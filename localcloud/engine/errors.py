@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from localcloud.engine.values import Properties
+    from localcloud.wire import Properties
 
 
 class EngineError(Exception):

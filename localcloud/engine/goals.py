@@ -10,7 +10,7 @@ from typing import Any
 from google.protobuf.message import Message
 
 from localcloud.engine.errors import EngineError
-from localcloud.engine.values import Properties, Value, from_struct, from_wire
+from localcloud.wire import Properties, Value, from_struct, from_wire
 
 _UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
 

@@ -22,7 +22,7 @@ from localcloud.engine.session import Session, StoppedError
 from localcloud.engine.state import Snapshot
 from localcloud.engine.steps import Reporter, Result, Step
 from localcloud.engine.store import Store, salt_of
-from localcloud.engine.values import Properties, Value, secret
+from localcloud.wire import Properties, Value, secret
 
 ORGANIZATION = "organization"
 """What the CLI calls the organization of a backend without any."""

@@ -6,7 +6,7 @@ import re
 from typing import TypeAlias
 
 from localcloud.engine.errors import EngineError
-from localcloud.engine.values import Properties, Secret, Value, secret
+from localcloud.wire import Properties, Secret, Value, secret
 
 Path: TypeAlias = "tuple[str | int, ...]"
 

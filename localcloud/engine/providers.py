@@ -18,7 +18,8 @@ from pulumi.runtime.proto import provider_pb2, provider_pb2_grpc, status_pb2
 from localcloud.engine import lifeline
 from localcloud.engine import urn as urns
 from localcloud.engine.errors import EngineError, InitError, ProviderError
-from localcloud.engine.values import Properties, Secret, Value, from_struct, keep_secrets, to_struct
+from localcloud.engine.values import keep_secrets
+from localcloud.wire import Properties, Secret, Value, from_struct, to_struct
 
 DYNAMIC = "pulumi-python"
 VARIABLE = "PULUMI_DEBUG_PROVIDERS"

@@ -15,7 +15,8 @@ from localcloud.engine.goals import Goal
 from localcloud.engine.session import Session, StoppedError
 from localcloud.engine.state import Resource
 from localcloud.engine.steps import Step
-from localcloud.engine.values import UNKNOWN_TEXT, Properties, Secret, Value, contains_secret, identical, secret
+from localcloud.engine.values import identical
+from localcloud.wire import UNKNOWN_TEXT, Properties, Secret, Value, WireError, contains_secret, secret
 
 STACK_REFERENCE = "pulumi:pulumi:StackReference"
 
@@ -39,7 +40,7 @@ class Reader:
                 slot = session.names.find(urn, goal, session.live)
                 if slot is not None:
                     session.claimed[slot] = urn
-        except EngineError as error:
+        except (EngineError, WireError) as error:
             session.fail(Step("read", urn, goal.type, goal.name), error)
             raise StoppedError(str(error)) from error
         step = Step("read", urn, goal.type, goal.name, inputs=goal.inputs)

@@ -15,7 +15,8 @@ from localcloud.engine.providers import Answer, Provider
 from localcloud.engine.session import Session, StoppedError
 from localcloud.engine.state import Resource
 from localcloud.engine.steps import Step
-from localcloud.engine.values import Properties, identical, secret
+from localcloud.engine.values import identical
+from localcloud.wire import Properties, WireError, secret
 
 COMPONENT_IGNORES = (
     "ignore_changes",
@@ -58,7 +59,7 @@ class Registrar:
             return self._custom(urn, goal, slot, old)
         except StoppedError:
             raise
-        except EngineError as error:
+        except (EngineError, WireError) as error:
             session.fail(Step("register", urn, goal.type, goal.name), error)
             raise StoppedError(str(error)) from error
 

@@ -29,7 +29,7 @@ from localcloud.engine.reading import Reader
 from localcloud.engine.registration import Registrar
 from localcloud.engine.session import Session, StoppedError
 from localcloud.engine.steps import Step
-from localcloud.engine.values import Properties, from_struct, to_struct
+from localcloud.wire import Properties, WireError, from_struct, to_struct
 
 T = TypeVar("T")
 
@@ -180,7 +180,7 @@ class Monitor(resource_pb2_grpc.ResourceMonitorServicer):
             return act()
         except StoppedError:
             context.abort(grpc.StatusCode.UNAVAILABLE, _STOPPED)
-        except EngineError as error:
+        except (EngineError, WireError) as error:
             self._session.fail(Step("register", "", type_, name), error)
             context.abort(grpc.StatusCode.UNAVAILABLE, _STOPPED)
         raise AssertionError("abort raises")

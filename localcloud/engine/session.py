@@ -14,7 +14,8 @@ from localcloud.engine.providers import Providers
 from localcloud.engine.state import Resource
 from localcloud.engine.steps import Reporter, Step
 from localcloud.engine.store import Store
-from localcloud.engine.values import Properties, identical
+from localcloud.engine.values import identical
+from localcloud.wire import Properties
 
 T = TypeVar("T")
 
@@ -78,7 +79,7 @@ class Session:
             self.steps.append(step)
         self.reporter.ends(step, 0.0)
 
-    def fail(self, step: Step, error: EngineError) -> None:
+    def fail(self, step: Step, error: Exception) -> None:
         """Tells of a failure; nothing more begins."""
         self.failed.set()
         if not isinstance(error, StoppedError):

@@ -10,15 +10,8 @@ from typing import Any, cast
 from localcloud.engine.errors import EngineError
 from localcloud.engine.passphrase import Sealer
 from localcloud.engine.urn import STACK_TYPE
-from localcloud.engine.values import (
-    SECRET_SIGNATURE,
-    SIGNATURE,
-    Properties,
-    Secret,
-    Unknown,
-    Value,
-    from_plain,
-)
+from localcloud.engine.values import from_plain
+from localcloud.wire import SECRET_SIGNATURE, SIGNATURE, Properties, Secret, Unknown, Value
 
 
 @dataclass(frozen=True)

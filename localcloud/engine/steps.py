@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from localcloud.engine.changes import Change
-from localcloud.engine.values import Properties
+from localcloud.wire import Properties
 
 CHANGING = ("create", "update", "replace", "delete", "import", "refresh")
 """Operations that change a stack, in the order in which they are summed up."""

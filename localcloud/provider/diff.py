@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Literal
 
-from localcloud.provider.values import Value
+from localcloud.wire import Value
 
 Change = Literal["add", "delete", "update"]
 

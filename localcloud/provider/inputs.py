@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import cast
 
-from localcloud.provider.values import UNKNOWN, Value, holds_unknown
+from localcloud.wire import UNKNOWN, Value, contains_unknown
 
 
 class Inputs:
@@ -20,7 +20,7 @@ class Inputs:
 
     def known(self, name: str) -> bool:
         """Whether nothing in the property is still unknown (an absent one is known)."""
-        return not holds_unknown(self.values.get(name))
+        return not contains_unknown(self.values.get(name))
 
     def text(self, name: str) -> str | None:
         """The string, when it is set and known."""

@@ -13,8 +13,8 @@ from typing import ClassVar
 from localcloud.provider.catalogue import FunctionShape, ResourceShape, function, resource
 from localcloud.provider.inputs import Inputs
 from localcloud.provider.typecheck import Failure
-from localcloud.provider.values import Value
 from localcloud.provider.world import Record, World
+from localcloud.wire import Value
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 

@@ -19,18 +19,9 @@ from localcloud.provider.inputs import Inputs
 from localcloud.provider.kind import Check, CloudError, Kind, Lookup
 from localcloud.provider.ledger import Ledger
 from localcloud.provider.typecheck import INTERNAL, Checker, Failure, suggestion
-from localcloud.provider.values import (
-    UNKNOWN,
-    Secret,
-    Value,
-    bare_properties,
-    decode,
-    encode,
-    redacted,
-    sealed_like,
-    secrets_in,
-)
+from localcloud.provider.values import redacted, sealed_like, secrets_in
 from localcloud.provider.world import Record, World
+from localcloud.wire import UNKNOWN, Properties, Secret, Value, from_struct, plain_properties, to_struct
 
 T = TypeVar("T")
 Context = grpc.ServicerContext
@@ -44,6 +35,11 @@ _KINDS = {
     ("update", False): provider_pb2.PropertyDiff.UPDATE,
     ("update", True): provider_pb2.PropertyDiff.UPDATE_REPLACE,
 }
+
+
+def _sent(struct: Struct) -> Properties:
+    """The properties that the engine sent; a reference to a resource is its id, as clouds take it."""
+    return from_struct(struct, references=False)
 
 
 class Provider(provider_pb2_grpc.ResourceProviderServicer):
@@ -94,7 +90,7 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
     def Configure(self, request: provider_pb2.ConfigureRequest, context: Context) -> provider_pb2.ConfigureResponse:
         own = f"{self.package}:config:"
         config = {name[len(own) :]: value for name, value in request.variables.items() if name.startswith(own)}
-        arguments = bare_properties(decode(request.args))
+        arguments = plain_properties(_sent(request.args))
         self._config = config | {name: value for name, value in arguments.items() if isinstance(value, str)}
         self._secrets = request.acceptSecrets
         self._planned, self._olds = set(), {}
@@ -106,13 +102,13 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
     def Check(self, request: provider_pb2.CheckRequest, context: Context) -> provider_pb2.CheckResponse:
         kind = self._kind(request.urn, context)
         checker = Checker()
-        inputs = checker.properties(decode(request.news), kind.shape.inputs)
-        old = bare_properties(decode(request.olds)) if request.olds.fields else None
+        inputs = checker.properties(_sent(request.news), kind.shape.inputs)
+        old = plain_properties(_sent(request.olds)) if request.olds.fields else None
         if kind.naming is not None and not Inputs(inputs).given(kind.naming.unless or kind.naming.property):
             self._name(kind, inputs, old, request)
         failures = checker.failures
         if not failures:
-            known = Inputs(bare_properties(inputs))
+            known = Inputs(plain_properties(inputs))
             check = Check(known, self._ledger.world, self._config, planned=frozenset(self._planned))
             check.old, check.anew = self._before(request.urn, old), old is None
             kind.check(check)
@@ -124,8 +120,8 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
 
     def Diff(self, request: provider_pb2.DiffRequest, context: Context) -> provider_pb2.DiffResponse:
         kind = self._kind(request.urn, context)
-        new = bare_properties(decode(request.news))
-        old = bare_properties(decode(request.old_inputs if request.HasField("old_inputs") else request.olds))
+        new = plain_properties(_sent(request.news))
+        old = plain_properties(_sent(request.old_inputs if request.HasField("old_inputs") else request.olds))
         old = {name: value for name, value in old.items() if name in kind.shape.inputs}
         response = provider_pb2.DiffResponse(hasDetailedDiff=True, changes=provider_pb2.DiffResponse.DIFF_NONE)
         for path, change in differences(old, new).items():
@@ -139,7 +135,7 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
                 response.diffs.append(top(path))
             if replaces and top(path) not in response.replaces:
                 response.replaces.append(top(path))
-        if kind.expired(Inputs(bare_properties(decode(request.olds))), Inputs(new)):
+        if kind.expired(Inputs(plain_properties(_sent(request.olds))), Inputs(new)):
             response.changes = provider_pb2.DiffResponse.DIFF_SOME
             response.detailedDiff["readyForRenewal"].kind = provider_pb2.PropertyDiff.UPDATE_REPLACE
             response.replaces.append("readyForRenewal")
@@ -148,8 +144,8 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
 
     def Create(self, request: provider_pb2.CreateRequest, context: Context) -> provider_pb2.CreateResponse:
         kind = self._kind(request.urn, context)
-        sealed = decode(request.properties)
-        inputs = bare_properties(sealed)
+        sealed = _sent(request.properties)
+        inputs = plain_properties(sealed)
         if request.preview:
             unknown: dict[str, Value] = dict.fromkeys(kind.shape.outputs, UNKNOWN)
             outputs = {**unknown, **kind.defaults, **inputs}
@@ -158,6 +154,7 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
         def make(world: World) -> tuple[str, dict[str, Value]]:
             self._admit(kind, inputs, world, None)
             record = kind.create(Inputs(inputs), world, self._config)
+            world.made_for(record, request.urn)
             return record.id, kind.outputs(record, world)
 
         id_, outputs = self._attempt(context, sealed, lambda: self._ledger.change(make))
@@ -171,22 +168,22 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
         record = world.get(kind.token, request.id)
         if record is None:
             return provider_pb2.ReadResponse()
-        sealed = decode(request.inputs)
+        sealed = _sent(request.inputs)
         inputs = {name: sealed_like(value, sealed.get(name)) for name, value in record.properties.items()}
         outputs = self._outputs(kind, kind.outputs(record, world), inputs)
         return provider_pb2.ReadResponse(id=record.id, properties=outputs, inputs=self._encode(inputs))
 
     def Update(self, request: provider_pb2.UpdateRequest, context: Context) -> provider_pb2.UpdateResponse:
         kind = self._kind(request.urn, context)
-        sealed = decode(request.news)
-        inputs = bare_properties(sealed)
-        told = bare_properties(decode(request.olds))
+        sealed = _sent(request.news)
+        inputs = plain_properties(sealed)
+        told = plain_properties(_sent(request.olds))
         if request.preview:
             return provider_pb2.UpdateResponse(properties=self._outputs(kind, {**told, **inputs}, sealed))
 
         def current(world: World) -> Record:
             if kind.stateless:
-                return Record(kind.token, request.id, bare_properties(decode(request.old_inputs)), told)
+                return Record(kind.token, request.id, plain_properties(_sent(request.old_inputs)), told)
             record = world.get(kind.token, request.id)
             if record is None:
                 raise CloudError(f"{kind.token} {request.id} not found")
@@ -240,10 +237,10 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
         if lookup is None:
             self._abort(context, f"the local cloud does not know the function {request.tok}")
         checker = Checker()
-        sealed = checker.properties(decode(request.args), lookup.shape.inputs)
+        sealed = checker.properties(_sent(request.args), lookup.shape.inputs)
         if checker.failures:
             return provider_pb2.InvokeResponse(failures=_wire(checker.failures, sealed))
-        inputs = Inputs(bare_properties(sealed))
+        inputs = Inputs(plain_properties(sealed))
         answer = self._attempt(context, sealed, lambda: lookup.find(inputs, self._ledger.world, self._config))
         answer = {name: sealed_like(value, sealed.get(name)) for name, value in {**inputs.values, **answer}.items()}
         return provider_pb2.InvokeResponse(**{"return": self._encode(answer)})
@@ -301,7 +298,7 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
         return self._encode(marked)
 
     def _encode(self, properties: Mapping[str, Value]) -> Struct:
-        return encode(properties, secrets=self._secrets)
+        return to_struct(properties, secrets=self._secrets)
 
     def _attempt(self, context: Context, sealed: dict[str, Value], act: Callable[[], T]) -> T:
         """What `act` answers; what it refuses is told without the secrets among the inputs."""

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from localcloud.provider.catalogue import Property, Type, nearest
-from localcloud.provider.values import UNKNOWN, Secret, Value, bare
+from localcloud.wire import UNKNOWN, Secret, Value, plain
 
 INTERNAL = "__"
 """Names that begin so are the engine's own (`__defaults`, `__meta`), never the user's."""
@@ -32,7 +32,7 @@ class Checker:
         """The properties in normal form: null ones left out, numbers and flags given as text as what they mean."""
         normal: dict[str, Value] = {}
         for name, value in values.items():
-            if name.startswith(INTERNAL) or bare(value) is None:
+            if name.startswith(INTERNAL) or plain(value) is None:
                 continue
             at = f"{path}.{name}" if path else name
             if name not in known:

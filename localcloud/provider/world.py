@@ -11,7 +11,7 @@ from typing import Any, cast
 
 from localcloud.cloud import LocalCloudError, write_private
 from localcloud.provider.inputs import Inputs
-from localcloud.provider.values import Value
+from localcloud.wire import Value
 
 VERSION = 1
 
@@ -39,9 +39,15 @@ class Record:
 class World:
     """The records of every cloud. Copies are cheap: records are never changed, only replaced."""
 
-    def __init__(self, records: Mapping[tuple[str, str], Record], counters: Mapping[str, int]) -> None:
+    def __init__(
+        self,
+        records: Mapping[tuple[str, str], Record],
+        counters: Mapping[str, int],
+        urns: Mapping[tuple[str, str], str] | None = None,
+    ) -> None:
         self._records = dict(records)
         self._counters = dict(counters)
+        self._urns = dict(urns or {})
 
     @classmethod
     def empty(cls) -> World:
@@ -50,7 +56,7 @@ class World:
 
     def copy(self) -> World:
         """An independent copy."""
-        return World(self._records, self._counters)
+        return World(self._records, self._counters, self._urns)
 
     def all(self, token: str) -> Iterator[Record]:
         """Every resource of a type, oldest first."""
@@ -80,6 +86,16 @@ class World:
     def remove(self, record: Record) -> None:
         """The resource is gone."""
         self._records.pop((record.token, record.id), None)
+        self._urns.pop((record.token, record.id), None)
+
+    def made_for(self, record: Record, urn: str) -> None:
+        """Remember which resource of which stack it was made for, should its maker never hear of it."""
+        if (record.token, record.id) in self._records:
+            self._urns[record.token, record.id] = urn
+
+    def of(self, urn: str) -> list[Record]:
+        """What was made for that resource of a stack."""
+        return [self._records[key] for key, made_for in self._urns.items() if made_for == urn]
 
     def next(self, counter: str) -> int:
         """The next number of a series that never gives one twice."""
@@ -94,7 +110,8 @@ class World:
     def dump(self) -> str:
         """The world as a JSON document."""
         records = [
-            {"token": r.token, "id": r.id, "properties": r.properties, "state": r.state} for r in self._records.values()
+            {"token": r.token, "id": r.id, "urn": self._urns.get(key, ""), "properties": r.properties, "state": r.state}
+            for key, r in self._records.items()
         ]
         return json.dumps({"version": VERSION, "counters": self._counters, "records": records}, indent=1)
 
@@ -105,7 +122,8 @@ class World:
         if document["version"] != VERSION:
             raise ValueError(f"version {document['version']}, expected {VERSION}")
         records = [Record(r["token"], r["id"], r["properties"], r["state"]) for r in document["records"]]
-        return cls({(record.token, record.id): record for record in records}, document["counters"])
+        urns = {(r["token"], r["id"]): r["urn"] for r in document["records"] if r.get("urn")}
+        return cls({(record.token, record.id): record for record in records}, document["counters"], urns)
 
 
 def load(path: Path) -> World:

@@ -15,7 +15,8 @@ import pytest
 from localcloud.driver import PulumiCli, SmallEngine, Stack
 from localcloud.engine.passphrase import Sealer
 from localcloud.engine.state import unseal
-from localcloud.engine.values import Secret, Value, from_plain
+from localcloud.engine.values import from_plain
+from localcloud.wire import Secret, Value
 from tests.localcloud.engine_scenes import SCENES
 from tests.localcloud.engine_world import PASSPHRASE, SALT, World, serving
 

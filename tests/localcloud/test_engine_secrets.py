@@ -11,7 +11,8 @@ import pytest
 from localcloud.engine.errors import EngineError
 from localcloud.engine.passphrase import Sealer
 from localcloud.engine.state import seal, unseal
-from localcloud.engine.values import Properties, Secret, from_struct, keep_secrets, to_struct
+from localcloud.engine.values import keep_secrets
+from localcloud.wire import Properties, Secret, from_struct, to_struct
 from tests.localcloud.engine_world import SALT, World, serving
 
 

@@ -11,7 +11,7 @@ from typing import Any, cast
 
 import pytest
 
-from localcloud.engine.values import SECRET_SIGNATURE, SIGNATURE
+from localcloud.wire import SECRET_SIGNATURE, SIGNATURE
 from tests.scenes.scene import ADDRESSES, ROOT, Scene
 
 pytestmark = [pytest.mark.localcloud, pytest.mark.pulumi_cli]

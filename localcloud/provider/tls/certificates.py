@@ -16,7 +16,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID, ObjectIdentifier
 from localcloud.provider.inputs import Inputs
 from localcloud.provider.kind import CloudError
 from localcloud.provider.tls.keys import PrivateKey
-from localcloud.provider.values import Value
+from localcloud.wire import Value
 
 # Both tables: hashicorp/terraform-provider-tls, internal/provider/common_cert.go
 KEY_USAGES = (

@@ -10,8 +10,8 @@ from typing import ClassVar
 from localcloud.provider.inputs import Inputs
 from localcloud.provider.kind import Check, CloudError, Kind, Lookup
 from localcloud.provider.tls import certificates, keys
-from localcloud.provider.values import Value
 from localcloud.provider.world import Record, World
+from localcloud.wire import Value
 
 
 class _Stateless(Kind):

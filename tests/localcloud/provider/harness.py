@@ -12,8 +12,8 @@ from pulumi.runtime.proto import provider_pb2, provider_pb2_grpc
 
 from localcloud.cloud import Cloud
 from localcloud.provider.server import Providers
-from localcloud.provider.values import Value, bare_properties, decode, encode
 from localcloud.spec import MachineSpec
+from localcloud.wire import Value, from_struct, plain_properties, to_struct
 
 CONFIG = {"aws:config:region": "eu-central-1", "gcp:config:project": "my-project"}
 Failures = list[tuple[str, str]]
@@ -113,30 +113,31 @@ class Harness:
         self, token: str, inputs: Mapping[str, Value], name: str = "it", olds: Mapping[str, Value] | None = None
     ) -> dict[str, Value]:
         """The checked inputs. Raises RefusedError with the properties' failures."""
-        request = provider_pb2.CheckRequest(urn=_urn(token, name), news=encode(inputs), randomSeed=b"seed")
+        request = provider_pb2.CheckRequest(urn=_urn(token, name), news=to_struct(inputs), randomSeed=b"seed")
         if olds is not None:
-            request.olds.CopyFrom(encode(olds))
+            request.olds.CopyFrom(to_struct(olds))
         response = self._stub(token).Check(request)
         if response.failures:
             raise RefusedError([(failure.property, failure.reason) for failure in response.failures])
-        return decode(response.inputs)
+        return from_struct(response.inputs)
 
     def make(self, token: str, logical: str = "it", /, **inputs: Value) -> Resource:
         """Check and create. Raises RefusedError."""
         checked = self.check(token, inputs, logical)
         response = self._call(
-            self._stub(token).Create, provider_pb2.CreateRequest(urn=_urn(token, logical), properties=encode(checked))
+            self._stub(token).Create,
+            provider_pb2.CreateRequest(urn=_urn(token, logical), properties=to_struct(checked)),
         )
-        return Resource(token, logical, response.id, checked, decode(response.properties))
+        return Resource(token, logical, response.id, checked, from_struct(response.properties))
 
     def preview(self, token: str, logical: str = "it", /, **inputs: Value) -> dict[str, Value]:
         """The outputs that a preview tells."""
-        checked = encode(self.check(token, inputs, logical))
+        checked = to_struct(self.check(token, inputs, logical))
         response = self._call(
             self._stub(token).Create,
             provider_pb2.CreateRequest(urn=_urn(token, logical), properties=checked, preview=True),
         )
-        return decode(response.properties)
+        return from_struct(response.properties)
 
     def diff(self, resource: Resource, inputs: Mapping[str, Value], ignored: tuple[str, ...] = ()) -> Change:
         """What would become of the resource with those inputs (None takes one away)."""
@@ -145,9 +146,9 @@ class Harness:
             provider_pb2.DiffRequest(
                 id=resource.id,
                 urn=_urn(resource.token, resource.name),
-                olds=encode(resource.outputs),
-                old_inputs=encode(resource.inputs),
-                news=encode(news),
+                olds=to_struct(resource.outputs),
+                old_inputs=to_struct(resource.inputs),
+                news=to_struct(news),
                 ignoreChanges=ignored,
             )
         )
@@ -161,12 +162,12 @@ class Harness:
         request = provider_pb2.UpdateRequest(
             id=resource.id,
             urn=_urn(resource.token, resource.name),
-            olds=encode(resource.outputs),
-            old_inputs=encode(resource.inputs),
-            news=encode(news),
+            olds=to_struct(resource.outputs),
+            old_inputs=to_struct(resource.inputs),
+            news=to_struct(news),
         )
         response = self._call(self._stub(resource.token).Update, request)
-        return Resource(resource.token, resource.name, resource.id, news, decode(response.properties))
+        return Resource(resource.token, resource.name, resource.id, news, from_struct(response.properties))
 
     def read(self, resource: Resource) -> tuple[str, dict[str, Value], dict[str, Value]]:
         """Id, outputs and inputs as they are now; an empty id when it is gone."""
@@ -174,25 +175,27 @@ class Harness:
             provider_pb2.ReadRequest(
                 id=resource.id,
                 urn=_urn(resource.token, resource.name),
-                properties=encode(resource.outputs),
-                inputs=encode(resource.inputs),
+                properties=to_struct(resource.outputs),
+                inputs=to_struct(resource.inputs),
             )
         )
-        return response.id, decode(response.properties), decode(response.inputs)
+        return response.id, from_struct(response.properties), from_struct(response.inputs)
 
     def delete(self, resource: Resource) -> None:
         """Take it away. Raises RefusedError."""
         request = provider_pb2.DeleteRequest(
-            id=resource.id, urn=_urn(resource.token, resource.name), properties=encode(resource.outputs)
+            id=resource.id, urn=_urn(resource.token, resource.name), properties=to_struct(resource.outputs)
         )
         self._call(self._stub(resource.token).Delete, request)
 
     def invoke(self, token: str, **arguments: Value) -> dict[str, Value]:
         """A function's answer. Raises RefusedError."""
-        response = self._call(self._stub(token).Invoke, provider_pb2.InvokeRequest(tok=token, args=encode(arguments)))
+        response = self._call(
+            self._stub(token).Invoke, provider_pb2.InvokeRequest(tok=token, args=to_struct(arguments))
+        )
         if response.failures:
             raise RefusedError([(failure.property, failure.reason) for failure in response.failures])
-        return bare_properties(decode(getattr(response, "return")))
+        return plain_properties(from_struct(getattr(response, "return")))
 
     def _stub(self, token: str) -> Any:
         return self.stubs[token.partition(":")[0]]

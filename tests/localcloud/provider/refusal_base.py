@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from localcloud.provider.clouds.aws import common as aws
 from localcloud.provider.clouds.gcp import common as gcp
 from localcloud.provider.clouds.hcloud import tokens as hcloud
-from localcloud.provider.values import UNKNOWN, Value
+from localcloud.wire import UNKNOWN, Value
 from tests.localcloud.provider.scenery import (
     CERT_REQUEST,
     OTHER_ED25519,

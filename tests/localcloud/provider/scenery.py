@@ -5,7 +5,7 @@ from __future__ import annotations
 from localcloud.provider.clouds.aws import common as aws
 from localcloud.provider.clouds.gcp import common as gcp
 from localcloud.provider.clouds.hcloud import tokens as hcloud
-from localcloud.provider.values import Value, bare
+from localcloud.wire import Value, plain
 from tests.localcloud.provider.harness import Harness, Resource
 
 PRIVATE_KEY = "tls:index/privateKey:PrivateKey"
@@ -207,6 +207,6 @@ def make_everything(clouds: Harness) -> Made:
 
 
 def _bare(resource: Resource, name: str) -> str:
-    value = bare(resource.outputs[name])
+    value = plain(resource.outputs[name])
     assert isinstance(value, str)
     return value

@@ -14,8 +14,8 @@ from localcloud.provider.clouds.aws.common import AwsKind
 from localcloud.provider.clouds.gcp.common import GcpKind
 from localcloud.provider.kind import Kind, Lookup
 from localcloud.provider.typecheck import Checker
-from localcloud.provider.values import UNKNOWN, Secret, Value
 from localcloud.provider.world import World
+from localcloud.wire import UNKNOWN, Secret, Value
 
 REQUIRED_KINDS = """
 hcloud: SshKey Firewall FirewallAttachment PrimaryIp Server Network NetworkSubnet ServerNetwork PlacementGroup

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from localcloud.cloud import LocalCloudError
+from localcloud.provider import unclaimed
 from localcloud.provider.clouds.hcloud import tokens as hcloud
 from localcloud.provider.world import World, load
 from tests.localcloud.provider.harness import Harness, RefusedError, Resource
@@ -94,3 +95,22 @@ def test_an_update_that_fails_starts_the_machine_again(clouds: Harness) -> None:
         clouds.update(server, serverType="cx33", labels={"node": "renamed"})
     assert clouds.fabric.machine("web").running
     assert clouds.read(server)[1]["serverType"] == "cx23"
+
+
+def test_what_was_made_for_an_engine_that_never_heard_of_it_is_taken_away(tmp_path: Path) -> None:
+    clouds = Harness(tmp_path)
+    known, lost = (
+        clouds.make(hcloud.SERVER, name, name=name, serverType="cx23", image="debian-12", deleteProtection=True,
+                    rebuildProtection=True)
+        for name in ("known", "lost")
+    )  # fmt: skip
+    cloud, fabric = clouds.cloud, clouds.fabric
+    clouds.close()
+    urns = {urn for urn in (record.get("urn", "") for record in json.loads(cloud.world.read_text())["records"]) if urn}
+    assert len(urns) == 2
+    taken = unclaimed.remove(cloud, fabric, {urn: {known.id} for urn in urns})
+    assert [urn.rpartition("::")[2] for urn in taken] == ["lost"]
+    assert fabric.nodes == ["known"]
+    assert load(cloud.world).get(hcloud.SERVER, lost.id) is None
+    assert load(cloud.world).get(hcloud.SERVER, known.id)
+    assert unclaimed.remove(cloud, fabric, {urn: {known.id} for urn in urns}) == []

@@ -12,7 +12,7 @@ from localcloud.provider.clouds.aws import common as aws
 from localcloud.provider.clouds.gcp import common as gcp
 from localcloud.provider.clouds.hcloud import tokens as hcloud
 from localcloud.provider.typecheck import Checker
-from localcloud.provider.values import UNKNOWN, Secret, Value, bare, bare_properties
+from localcloud.wire import UNKNOWN, Secret, Value, plain, plain_properties
 from tests.localcloud.provider.harness import Harness, RefusedError
 from tests.localcloud.provider.scenery import (
     OTHER_ED25519,
@@ -46,7 +46,7 @@ IDS = {
 def test_everything_is_told_in_the_sdks_names_and_types(clouds: Harness) -> None:
     for name, resource in make_everything(clouds).items():
         outputs = KINDS[resource.token].shape.outputs
-        told = bare_properties(resource.outputs)
+        told = plain_properties(resource.outputs)
         assert told.keys() <= outputs.keys(), f"{name}: {told.keys() - outputs.keys()}"
         for output, value in told.items():
             assert _fits(value, outputs[output]), f"{name}.{output}: {value!r} is no {outputs[output].shape}"
@@ -329,6 +329,6 @@ def _fits(value: Value, declared: Type) -> bool:
         case ("string", str()) | ("boolean", bool()) | ("any", _):
             return True
         case "integer" | "number", int():
-            return not isinstance(bare(value), bool)
+            return not isinstance(plain(value), bool)
         case _:
             return False

@@ -8,8 +8,8 @@ from localcloud.provider.clouds.aws import common as aws
 from localcloud.provider.clouds.gcp import common as gcp
 from localcloud.provider.clouds.hcloud import tokens as hcloud
 from localcloud.provider.clouds.hcloud.firewalls import selects
-from localcloud.provider.values import Value
 from localcloud.spec import INTERNET, Interface, MachineSpec, Rule
+from localcloud.wire import Value
 from tests.localcloud.provider.harness import Harness, Resource
 from tests.localcloud.provider.scenery import ED25519, REGION, ZONE, make_aws, make_gcp, make_hcloud
 

@@ -11,7 +11,7 @@ import pytest
 
 from localcloud.provider.clouds.aws import common as aws
 from localcloud.provider.clouds.gcp import common as gcp
-from localcloud.provider.values import UNKNOWN, Value
+from localcloud.wire import UNKNOWN, Value
 from tests.localcloud.provider.harness import Harness, RefusedError
 from tests.localcloud.provider.refusal_aws import AWS
 from tests.localcloud.provider.refusal_base import GOOD

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from localcloud.provider.values import UNKNOWN, Secret, Value
+from localcloud.wire import UNKNOWN, Secret, Value
 from tests.localcloud.provider.harness import Harness
 from tests.localcloud.provider.scenery import (
     LOCALLY_SIGNED,

@@ -16,7 +16,7 @@ from pulumi.runtime.proto import plugin_pb2, provider_pb2, provider_pb2_grpc
 from localcloud.cloud import Cloud
 from localcloud.provider.clouds.hcloud import tokens as hcloud
 from localcloud.provider.server import serve
-from localcloud.provider.values import Secret, Value, decode, encode
+from localcloud.wire import Secret, Value, from_struct, to_struct
 from tests.localcloud.provider.harness import Harness, Recorder, RefusedError
 
 
@@ -48,7 +48,7 @@ def test_an_engine_may_attach(clouds: Harness, package: str) -> None:
 def test_settings_of_a_provider_that_it_does_not_have_are_refused(clouds: Harness) -> None:
     def check(**settings: Value) -> list[str]:
         request = provider_pb2.CheckRequest(
-            urn="urn:pulumi:dev::p::pulumi:providers:aws::default", news=encode(settings)
+            urn="urn:pulumi:dev::p::pulumi:providers:aws::default", news=to_struct(settings)
         )
         return [failure.reason for failure in clouds.stubs["aws"].CheckConfig(request).failures]
 
@@ -59,7 +59,7 @@ def test_settings_of_a_provider_that_it_does_not_have_are_refused(clouds: Harnes
 
 def test_settings_come_as_variables_or_as_arguments(clouds: Harness) -> None:
     stub = clouds.stubs["aws"]
-    stub.Configure(provider_pb2.ConfigureRequest(acceptSecrets=True, args=encode({"region": "us-east-1"})))
+    stub.Configure(provider_pb2.ConfigureRequest(acceptSecrets=True, args=to_struct({"region": "us-east-1"})))
     assert clouds.invoke("aws:index/getRegion:getRegion")["region"] == "us-east-1"
     stub.Configure(provider_pb2.ConfigureRequest(acceptSecrets=True, variables={"gcp:config:region": "x"}))
     with pytest.raises(RefusedError, match="Missing Region"):
@@ -88,5 +88,5 @@ def test_a_resource_may_be_adopted_by_its_id_alone(clouds: Harness) -> None:
         provider_pb2.ReadRequest(id=server.id, urn=f"urn:pulumi:dev::test::{hcloud.SERVER}::adopted")
     )
     assert response.id == server.id
-    assert decode(response.inputs) == server.inputs
-    assert decode(response.properties)["ipv4Address"] == server.outputs["ipv4Address"]
+    assert from_struct(response.inputs) == server.inputs
+    assert from_struct(response.properties)["ipv4Address"] == server.outputs["ipv4Address"]

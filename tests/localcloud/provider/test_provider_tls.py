@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import load_pem_private_key, load_pem_public_key
 from cryptography.x509.verification import PolicyBuilder, Store
 
-from localcloud.provider.values import Secret, Value, bare_properties
+from localcloud.wire import Secret, Value, plain_properties
 from tests.localcloud.provider.harness import Harness, RefusedError
 from tests.localcloud.provider.scenery import (
     CERT_REQUEST,
@@ -34,7 +34,7 @@ KEYS: list[tuple[dict[str, Value], type]] = [
 
 @pytest.mark.parametrize(("inputs", "kind"), KEYS)
 def test_a_key_is_told_in_every_form(clouds: Harness, tmp_path: Path, inputs: dict[str, Value], kind: type) -> None:
-    told = bare_properties(clouds.make(PRIVATE_KEY, **inputs).outputs)
+    told = plain_properties(clouds.make(PRIVATE_KEY, **inputs).outputs)
     text = {name: value for name, value in told.items() if isinstance(value, str)}
     key = load_pem_private_key(text["privateKeyPem"].encode(), None)
     assert isinstance(key, kind)

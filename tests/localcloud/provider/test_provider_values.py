@@ -6,16 +6,16 @@ import pytest
 from google.protobuf import json_format, struct_pb2
 
 from localcloud.provider.diff import differences, top, within
-from localcloud.provider.values import (
+from localcloud.provider.values import sealed_like
+from localcloud.wire import (
     UNKNOWN,
     Secret,
     Value,
-    bare_properties,
-    decode,
-    encode,
-    holds_secret,
-    holds_unknown,
-    sealed_like,
+    contains_secret,
+    contains_unknown,
+    from_struct,
+    plain_properties,
+    to_struct,
 )
 
 SECRET = {"4dabf18193072939515e22adb298388d": "1b47061264138c4ac30d75fd1eb44270"}
@@ -34,34 +34,34 @@ def test_everything_survives_the_way_there_and_back() -> None:
         "unknown": UNKNOWN,
         "secret": Secret("e"),
     }
-    assert decode(encode(properties)) == properties
+    assert from_struct(to_struct(properties)) == properties
 
 
 def test_secrets_are_marked_as_the_protocol_says_and_sent_bare_to_an_engine_without_them() -> None:
-    assert json_format.MessageToDict(encode({"a": Secret("b")})) == {"a": {**SECRET, "value": "b"}}
-    assert json_format.MessageToDict(encode({"a": Secret("b")}, secrets=False)) == {"a": "b"}
+    assert json_format.MessageToDict(to_struct({"a": Secret("b")})) == {"a": {**SECRET, "value": "b"}}
+    assert json_format.MessageToDict(to_struct({"a": Secret("b")}, secrets=False)) == {"a": "b"}
 
 
 def test_output_values_are_read_as_what_they_hold() -> None:
     wire: struct_pb2.Struct = json_format.ParseDict(
         {"a": {**OUTPUT, "value": "x", "secret": True, "dependencies": []}, "b": dict(OUTPUT)}, struct_pb2.Struct()
     )
-    assert decode(wire) == {"a": Secret("x"), "b": UNKNOWN}
+    assert from_struct(wire) == {"a": Secret("x"), "b": UNKNOWN}
 
 
 def test_an_asset_is_refused_rather_than_taken_for_an_object() -> None:
     wire: struct_pb2.Struct = json_format.ParseDict(
         {"a": {"4dabf18193072939515e22adb298388d": "c44067f5952c0a294b673a41bacd8c17"}}, struct_pb2.Struct()
     )
-    with pytest.raises(ValueError, match="unsupported"):
-        decode(wire)
+    with pytest.raises(ValueError, match="not supported"):
+        from_struct(wire)
 
 
 def test_marks_come_off_and_are_found_at_any_depth() -> None:
     deep: Value = [{"a": Secret([UNKNOWN])}]
-    assert holds_secret(deep)
-    assert holds_unknown(deep)
-    assert bare_properties({"x": deep}) == {"x": [{"a": [UNKNOWN]}]}
+    assert contains_secret(deep)
+    assert contains_unknown(deep)
+    assert plain_properties({"x": deep}) == {"x": [{"a": [UNKNOWN]}]}
 
 
 def test_a_value_told_anew_is_as_secret_as_the_one_it_repeats() -> None:

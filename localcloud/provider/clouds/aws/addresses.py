@@ -9,8 +9,8 @@ from localcloud.provider.clouds.aws.common import EIP, EIP_ASSOCIATION, INSTANCE
 from localcloud.provider.clouds.aws.instances import draw
 from localcloud.provider.inputs import Inputs
 from localcloud.provider.kind import Check, CloudError, Kind
-from localcloud.provider.values import Value
 from localcloud.provider.world import Record, World
+from localcloud.wire import Value
 
 
 class Eip(AwsKind):

@@ -14,8 +14,8 @@ from localcloud.provider.rules.aws import (
     TAG_VALUE_CHARACTERS,
     TAGS_PER_RESOURCE,
 )
-from localcloud.provider.values import Value
 from localcloud.provider.world import Record, World
+from localcloud.wire import Value
 
 VPC = "aws:ec2/vpc:Vpc"
 SUBNET = "aws:ec2/subnet:Subnet"

@@ -22,8 +22,8 @@ from localcloud.provider.clouds.aws.common import (
 from localcloud.provider.inputs import Inputs
 from localcloud.provider.kind import Check, CloudError, Kind, Naming
 from localcloud.provider.rules.aws import GROUP_TEXT, RULES_PER_GROUP
-from localcloud.provider.values import Value
 from localcloud.provider.world import Record, World
+from localcloud.wire import Value
 
 Direction = Literal["ingress", "egress"]
 _PROTOCOLS = {"-1": "any", "tcp": "tcp", "6": "tcp", "udp": "udp", "17": "udp", "icmp": "icmp", "1": "icmp"}

@@ -38,8 +38,8 @@ from localcloud.provider.rules.aws import (
     VOLUME_TYPES,
 )
 from localcloud.provider.tls.keys import md5_fingerprint
-from localcloud.provider.values import Value
 from localcloud.provider.world import Record, World
+from localcloud.wire import Value
 
 _UNSUPPORTED = (
     "ebsBlockDevices",

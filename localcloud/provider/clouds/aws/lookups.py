@@ -12,8 +12,8 @@ from localcloud.provider.clouds.aws.vpc import Subnet, Vpc, zone_id, zones
 from localcloud.provider.inputs import Inputs
 from localcloud.provider.kind import CloudError, Lookup
 from localcloud.provider.rules.aws import AMIS, CANONICAL, DEBIAN, REGIONS, Ami
-from localcloud.provider.values import Value
 from localcloud.provider.world import Record, World
+from localcloud.wire import Value
 
 _ALIASES = {"amazon": (CANONICAL, DEBIAN), "self": (ACCOUNT,), "aws-marketplace": ()}
 

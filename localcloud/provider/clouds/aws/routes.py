@@ -24,8 +24,8 @@ from localcloud.provider.kind import Check, Kind
 from localcloud.provider.rules.aws import (
     ROUTES_PER_TABLE,
 )
-from localcloud.provider.values import Value
 from localcloud.provider.world import Record, World
+from localcloud.wire import Value
 
 _TARGETS = (
     "carrierGatewayId",

@@ -29,8 +29,8 @@ from localcloud.provider.rules.aws import (
     SHORTEST_PREFIX,
     VPCS_PER_REGION,
 )
-from localcloud.provider.values import Value
 from localcloud.provider.world import Record, World
+from localcloud.wire import Value
 
 
 class Vpc(AwsKind):

@@ -16,8 +16,8 @@ from localcloud.provider.rules.gcp import (
     REGIONS,
     ZONES,
 )
-from localcloud.provider.values import Value
 from localcloud.provider.world import Record, World
+from localcloud.wire import Value
 
 NETWORK = "gcp:compute/network:Network"
 SUBNETWORK = "gcp:compute/subnetwork:Subnetwork"

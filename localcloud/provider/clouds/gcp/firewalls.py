@@ -21,9 +21,9 @@ from localcloud.provider.inputs import Inputs
 from localcloud.provider.kind import Check, Kind
 from localcloud.provider.kind import Network as IpNetwork
 from localcloud.provider.rules.gcp import NAME
-from localcloud.provider.values import Value
 from localcloud.provider.world import Record, World
 from localcloud.spec import Protocol, Rule
+from localcloud.wire import Value
 
 _PROTOCOLS: dict[str, Protocol] = {
     "all": "any",

@@ -35,8 +35,8 @@ from localcloud.provider.rules.gcp import (
     TAGS_PER_INSTANCE,
     ZONES,
 )
-from localcloud.provider.values import Value
 from localcloud.provider.world import Record, World
+from localcloud.wire import Value
 
 _STOPS = (
     "machineType",

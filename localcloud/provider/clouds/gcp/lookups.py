@@ -11,8 +11,8 @@ from localcloud.provider.clouds.gcp.networks import Network, Subnetwork
 from localcloud.provider.inputs import Inputs
 from localcloud.provider.kind import CloudError, Lookup
 from localcloud.provider.rules.gcp import IMAGES, REGIONS, ZONES
-from localcloud.provider.values import Value
 from localcloud.provider.world import World
+from localcloud.wire import Value
 
 
 class GetImage(Lookup):

@@ -27,8 +27,8 @@ from localcloud.provider.inputs import Inputs
 from localcloud.provider.kind import Check, Kind
 from localcloud.provider.ranges import check_free
 from localcloud.provider.rules.gcp import LONGEST_PREFIX, MTU, REGIONS, RESERVED_FIRST, RESERVED_LAST
-from localcloud.provider.values import Value
 from localcloud.provider.world import Record, World
+from localcloud.wire import Value
 
 
 class Network(GcpKind):

@@ -25,8 +25,8 @@ from localcloud.provider.clouds.gcp.common import (
 )
 from localcloud.provider.inputs import Inputs
 from localcloud.provider.kind import Check, CloudError, Kind
-from localcloud.provider.values import Value
 from localcloud.provider.world import Record, World
+from localcloud.wire import Value
 
 _RANGES = ("ALL_SUBNETWORKS_ALL_IP_RANGES", "ALL_SUBNETWORKS_ALL_PRIMARY_IP_RANGES", "LIST_OF_SUBNETWORKS")
 

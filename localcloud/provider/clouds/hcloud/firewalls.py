@@ -15,8 +15,8 @@ from localcloud.provider.rules.hcloud import (
     FIREWALLS_PER_PROJECT,
     FIREWALLS_PER_SERVER,
 )
-from localcloud.provider.values import Value
 from localcloud.provider.world import Record, World
+from localcloud.wire import Value
 
 _PROTOCOLS = ("tcp", "udp", "icmp", "esp", "gre")
 

@@ -18,8 +18,8 @@ from localcloud.provider.rules.hcloud import (
     SERVERS_PER_NETWORK,
     SUBNETS_PER_NETWORK,
 )
-from localcloud.provider.values import Value
 from localcloud.provider.world import Record, World
+from localcloud.wire import Value
 
 _PRIVATE = tuple(ipaddress.IPv4Network(text) for text in ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16"))
 _GATEWAY = ipaddress.IPv4Address("172.31.1.1")

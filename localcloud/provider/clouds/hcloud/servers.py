@@ -23,8 +23,8 @@ from localcloud.provider.rules.hcloud import (
     SERVERS_PER_PLACEMENT_GROUP,
     USER_DATA_BYTES,
 )
-from localcloud.provider.values import Value
 from localcloud.provider.world import Record, World
+from localcloud.wire import Value
 
 _DEFAULT_LOCATION = "fsn1"
 

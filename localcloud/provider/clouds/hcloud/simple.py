@@ -12,8 +12,8 @@ from localcloud.provider.inputs import Inputs
 from localcloud.provider.kind import Check, CloudError, Kind
 from localcloud.provider.rules.hcloud import LOCATIONS
 from localcloud.provider.tls.keys import md5_fingerprint
-from localcloud.provider.values import Value
 from localcloud.provider.world import Record, World
+from localcloud.wire import Value
 
 
 class SshKey(Kind):
