@@ -7,7 +7,7 @@ import io
 from localcloud.engine.changes import Change
 from localcloud.engine.display import Display, brief, change_lines, output_lines
 from localcloud.engine.steps import Result, Step
-from localcloud.engine.values import Secret, Value
+from localcloud.wire import Secret, Value
 
 
 def update(name: str, old: Value, new: Value) -> Change:
