@@ -157,11 +157,10 @@ class Cloud:
         self.directory.rmdir()
 
     @contextmanager
-    def locked(self, name: str, waiting: Callable[[], None] = lambda: None) -> Generator[int]:
+    def locked(self, name: str, waiting: Callable[[], None] = lambda: None) -> Generator[None]:
         """Hold the instance's inter-process lock `name`; it ends with the process, however that ends.
 
-        Yields the lock's descriptor: a process that inherits it holds the lock too. `waiting` is called when somebody
-        else holds it.
+        `waiting` is called when somebody else holds it.
         """
         path = self.directory / f"{name}.lock"
         while True:
@@ -178,7 +177,7 @@ class Cloud:
                     fcntl.flock(file, fcntl.LOCK_EX)
                 # `down` removes the folder, locks and all: then nobody else would meet this one.
                 if path.exists() and path.stat().st_ino == os.fstat(file.fileno()).st_ino:
-                    yield file.fileno()
+                    yield
                     return
 
 

@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TextIO
 
-from localcloud.cloud import LocalCloudError
+from localcloud.cloud import LocalCloudError, write_private
 
 CHANGING = ("create", "update", "replace", "delete", "import", "refresh")
 """Kinds of changes; `unchanged` and `read` are the other counts."""
@@ -54,8 +54,6 @@ class Stack:
     """Put before each command, such as what enters the desk's namespace."""
     source: Path | None = None
     """The stack's configuration where it is not the project's `Pulumi.<name>.yaml`."""
-    held: Sequence[int] = ()
-    """Descriptors that operations inherit: locks that hold until an engine has ended, even one left alone."""
 
     @property
     def config_file(self) -> Path:
@@ -133,6 +131,15 @@ class Driver(ABC):
     def outputs(self, *, show_secrets: bool = False) -> dict[str, Any]:
         """What the stack exports; secrets as `[secret]` unless they are to be shown."""
 
+    def broken_off(self) -> dict[str, set[str]]:
+        """URN of each creation that an engine left under way when it died -> the ids that the state has for it."""
+        left, ids = self._left()
+        return {urn: {id_ for owner, id_ in ids if owner == urn} for urn in left}
+
+    @abstractmethod
+    def _left(self) -> tuple[list[str], list[tuple[str, str]]]:
+        """URNs of broken-off creations, and (URN, id) of the resources in the state."""
+
     @abstractmethod
     def _command(self, operation: str) -> list[str]:
         """The command of an operation."""
@@ -146,12 +153,11 @@ class Driver(ABC):
         """The engine's environment."""
 
     def _operate(self, operation: str) -> Outcome:
-        self.stack.instance.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._check_owner()
         copy_config(self.stack)
         self._prepare()
         if operation == "up":
-            _write_private(self.stack.owner_file, self.key)
+            write_private(self.stack.owner_file, self.key)
         return self._run(self._command(operation))
 
     def _check_owner(self) -> None:
@@ -164,27 +170,26 @@ class Driver(ABC):
 
     def _run(self, command: Sequence[str]) -> Outcome:
         """Runs a command, shows its output while it comes, and reads the counts from its end."""
+        reading, writing = os.pipe()
         process = subprocess.Popen(
             [*self.stack.prefix, *command],
             cwd=self.stack.project,
             env=self._environment(),
             stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
+            stdout=writing,
             stderr=subprocess.STDOUT,
-            text=True,
-            errors="replace",
-            pass_fds=self.stack.held,
+            pass_fds=(reading,),  # when this process dies, what the engine still says does not end it
             start_new_session=True,  # a terminal's signals come from here, once
         )
-        assert process.stdout is not None
+        os.close(writing)
         lines: list[str] = []
-        with process.stdout:
+        with os.fdopen(reading, errors="replace") as said:
             try:
-                self._show(process.stdout, lines)
+                self._show(said, lines)
             except KeyboardInterrupt:
                 # It ends what it has begun and records it; at a second signal the CLI would not.
                 process.send_signal(signal.SIGINT)
-                self._show(process.stdout, lines)
+                self._show(said, lines)
                 process.wait()
                 raise
         text = "".join(lines)
@@ -233,6 +238,18 @@ class SmallEngine(Driver):
         options = ["--show-secrets"] if show_secrets else []
         return json.loads(self._ask([*self._engine("outputs"), *options]))
 
+    def _left(self) -> tuple[list[str], list[tuple[str, str]]]:
+        if not any(self.stack.state.glob(f"*/{self.stack.name}.journal")):
+            return [], []  # the journal goes when an operation ends
+        from localcloud.engine import operation
+
+        copy_config(self.stack)
+        stack = self.stack
+        target = operation.Target(stack.project, stack.name, stack.config_file, stack.state, stack.environment)
+        found = operation.snapshot(target)
+        left = [pending.urn for pending in found.pending if pending.operation == "creating"]
+        return left, [(resource.urn, resource.id) for resource in found.resources]
+
     def _command(self, operation: str) -> list[str]:
         return [*self._engine(operation), "--color", self._colour]
 
@@ -276,6 +293,13 @@ class PulumiCli(Driver):
         asked = [self._executable, "stack", "output", "--json", "--stack", self.stack.name, *options]
         return json.loads(self._ask(asked))
 
+    def _left(self) -> tuple[list[str], list[tuple[str, str]]]:
+        latest = _latest(self.stack)
+        pending: list[dict[str, Any]] = latest.get("pending_operations") or []
+        resources: list[dict[str, Any]] = latest.get("resources") or []
+        left = [one["resource"]["urn"] for one in pending if one["type"] == "creating"]
+        return left, [(one["urn"], one.get("id", "")) for one in resources]
+
     def _command(self, operation: str) -> list[str]:
         how = {"preview": ["--diff"], "up": ["--yes", "--skip-preview"]}.get(operation, ["--yes", "--skip-preview"])
         return [
@@ -297,7 +321,7 @@ class PulumiCli(Driver):
             shutil.copy(self.stack.project / "Pulumi.yaml", directory)
             shutil.copy(self.stack.config_file, copied)
             self._ask([self._executable, "stack", "init", self.stack.name, "--cwd", directory, "--non-interactive"])
-            _write_private(self.stack.config_file, copied.read_text())
+            write_private(self.stack.config_file, copied.read_text())
 
     def _environment(self) -> dict[str, str]:
         defaults = {
@@ -325,10 +349,16 @@ def owner_of(stack: Stack) -> str | None:
     """
     if stack.owner_file.exists():
         return stack.owner_file.read_text().strip()
-    for checkpoint in stack.backend.glob(f".pulumi/stacks/*/{stack.name}.json"):
-        if json.loads(checkpoint.read_text()).get("checkpoint", {}).get("latest", {}).get("resources"):
-            return PulumiCli.key
+    if _latest(stack).get("resources"):
+        return PulumiCli.key
     return SmallEngine.key if any(stack.state.glob(f"*/{stack.name}.j*")) else None
+
+
+def _latest(stack: Stack) -> dict[str, Any]:
+    """The CLI's state of the stack; empty where there is none."""
+    for checkpoint in stack.backend.glob(f".pulumi/stacks/*/{stack.name}.json"):
+        return json.loads(checkpoint.read_text()).get("checkpoint", {}).get("latest") or {}
+    return {}
 
 
 def copy_config(stack: Stack) -> None:
@@ -339,7 +369,8 @@ def copy_config(stack: Stack) -> None:
         salt = _SALT.search(stack.config_file.read_text())
         if salt:
             text = f"{salt.group()}\n{text}"
-    _write_private(stack.config_file, text)
+    stack.instance.mkdir(mode=0o700, parents=True, exist_ok=True)
+    write_private(stack.config_file, text)
 
 
 def counts_in(text: str) -> dict[str, int]:
@@ -365,12 +396,3 @@ def _drop_stale_locks(backend: Path) -> None:
         process = json.loads(lock.read_text()).get("pid")
         if isinstance(process, int) and not Path(f"/proc/{process}").exists():
             lock.unlink(missing_ok=True)
-
-
-def _write_private(path: Path, text: str) -> None:
-    """Replaces a file (mode 0600) whole."""
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    with open(temporary, "w", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
-        file.write(text)
-    temporary.replace(path)

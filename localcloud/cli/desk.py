@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from localcloud import daemon, driver
+from localcloud import daemon, driver, residents
 from localcloud.cloud import NETNS, PROJECT, Cloud, LocalCloudError, write_private
 
 PASSPHRASE = "local-cloud"
@@ -75,17 +75,16 @@ def environment(cloud: Cloud, stack: str, *, current: bool = False) -> dict[str,
     }
 
 
-def engine(cloud: Cloud, choice: Choice, variables: Mapping[str, str], *held: int) -> driver.Driver:
-    """What runs the program at the desk; it keeps the locks `held`, by their descriptors, as long as it lives."""
+def engine(cloud: Cloud, choice: Choice, variables: Mapping[str, str]) -> driver.Driver:
+    """What runs the program at the desk."""
     return driver.choose(
         driver.Stack(
             project=PROJECT,
             name=choice.stack,
             instance=cloud.directory,
-            environment=variables,
+            environment={**variables, residents.ENGINE: cloud.tag},
             # An engine ends, with what it has begun, when the command that runs it dies.
             prefix=("setpriv", "--pdeathsig", "TERM", "nsenter", f"--net={NETNS / cloud.desk}"),
             source=choice.config_file,
-            held=held,
         )
     )

@@ -20,8 +20,8 @@ BOOT_SECONDS = 180
 def up(cloud: Cloud, options: argparse.Namespace) -> int:
     """up: 0 when the stack is as declared and every node reaches every node."""
     console = Console()
-    with _alone(cloud, console) as lock:
-        driver = _open(cloud, options, console, lock)
+    with _alone(cloud, console):
+        driver = _open(cloud, options, console)
         outcome = _previewed(driver)
         if outcome.changes:
             console.step("making the changes")
@@ -38,8 +38,8 @@ def up(cloud: Cloud, options: argparse.Namespace) -> int:
 def preview(cloud: Cloud, options: argparse.Namespace) -> int:
     """preview: 0 when the program could be previewed, whether it changes anything or not."""
     console = Console()
-    with _alone(cloud, console) as lock:
-        _previewed(_open(cloud, options, console, lock))
+    with _alone(cloud, console):
+        _previewed(_open(cloud, options, console))
     return 0
 
 
@@ -64,12 +64,12 @@ def serve(cloud: Cloud, options: argparse.Namespace) -> int:
     return server.main(cloud, options.ready)
 
 
-def _alone(cloud: Cloud, console: Console) -> AbstractContextManager[int]:
+def _alone(cloud: Cloud, console: Console) -> AbstractContextManager[None]:
     """The lock of the commands that make and unmake."""
     return cloud.locked("command", lambda: console.step("waiting for another `up`, `preview` or `down` to end"))
 
 
-def _open(cloud: Cloud, options: argparse.Namespace, console: Console, lock: int) -> Driver:
+def _open(cloud: Cloud, options: argparse.Namespace, console: Console) -> Driver:
     """Host, image, namespaces, machines that should run, daemon: everything that the engine needs."""
     choice = Choice(options.stack, options.config_file.resolve() if options.config_file else None)
     choice.check()
@@ -77,6 +77,7 @@ def _open(cloud: Cloud, options: argparse.Namespace, console: Console, lock: int
     host.prepare(console.detail)
     image.ensure(console.detail)
     console.step("the internet and the machines that are there")
+    residents.end(cloud, engines=True)
     fabric = Fabric(cloud)
     fabric.repair(console.detail)
     for machine in fabric.machines():
@@ -84,7 +85,14 @@ def _open(cloud: Cloud, options: argparse.Namespace, console: Console, lock: int
             console.detail(f"starting {machine.spec.node}, which was stopped")
             fabric.start(machine.spec.node)
     console.step("the clouds' providers")
-    driver = engine(cloud, choice, environment(cloud, choice.stack, current=True), lock)
+    driver = engine(cloud, choice, environment(cloud, choice.stack, current=True))
+    if broken_off := driver.broken_off():
+        console.detail("removing what an engine that died was making")
+        from localcloud.provider import unclaimed
+
+        daemon.stop(cloud)
+        unclaimed.remove(cloud, fabric, broken_off)
+        driver = engine(cloud, choice, environment(cloud, choice.stack))
     choice.remember(cloud)
     console.step(f"previewing stack {choice.stack} with {driver.description}")
     return driver

@@ -6,6 +6,7 @@ import io
 import json
 import os
 import shutil
+import signal
 import stat
 import sys
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ import pytest
 
 from localcloud import driver
 from localcloud.driver import DriverError, PulumiCli, SmallEngine, Stack, choose, counts_in, exports_change_in
+from localcloud.fabric.process import wait_until
 from tests.localcloud.engine_world import SALT, World, serving
 
 FAKE_CLI = """#!/bin/sh
@@ -150,6 +152,28 @@ def test_what_the_cli_made_by_hand_is_the_clis(stack: Stack) -> None:
     assert choose(stack, io.StringIO()).preview().succeeded
 
 
+def test_a_creation_that_broke_off_is_told_with_the_ids_that_are_known(world: World, stack: Stack, fake: Stack) -> None:
+    small = choose(stack, io.StringIO())
+    assert small.up().succeeded
+    assert small.broken_off() == {}
+    state = next(stack.state.glob("*/dev.json"))
+    document = json.loads(state.read_text())
+    (urn,) = (one["urn"] for one in document["deployment"]["resources"] if one["urn"].endswith("::a"))
+    base = {
+        "base": document["localcloud"]["journal"],
+        "salt": document["deployment"]["secrets_providers"]["state"]["salt"],
+    }
+    begun = {"begin": "creating", "urn": urn, "slot": 7}
+    state.with_suffix(".journal").write_text(f"{json.dumps(base)}\n{json.dumps(begun)}\n")
+    assert small.broken_off() == {urn: {"box-1"}}
+    checkpoint = fake.backend / ".pulumi" / "stacks" / "toys" / "dev.json"
+    checkpoint.parent.mkdir(parents=True)
+    pending = [{"type": "creating", "resource": {"urn": "u"}}, {"type": "deleting", "resource": {"urn": "v"}}]
+    listed = [{"urn": "u", "id": "1"}, {"urn": "v", "id": "2"}, {"urn": "component"}]
+    checkpoint.write_text(json.dumps({"checkpoint": {"latest": {"pending_operations": pending, "resources": listed}}}))
+    assert choose(fake, io.StringIO()).broken_off() == {"u": {"1"}}
+
+
 class Interrupted(io.StringIO):
     """The user interrupts when the first line is shown."""
 
@@ -163,20 +187,40 @@ class Interrupted(io.StringIO):
 def test_an_interrupted_engine_ends_what_it_has_begun_and_only_then_the_command_ends(
     fake: Stack, tmp_path: Path
 ) -> None:
-    lock = tmp_path / "lock"
     slow = """#!/bin/sh
 [ "$1" = up ] || { echo '[{"name": "dev"}]'; exit; }
-trap 'echo "1 signal"; [ -e /proc/$$/fd/%s ] && echo "lock held"; exit 1' INT
+trap 'echo "1 signal"; exit 1' INT
 echo begun
 while :; do sleep 0.02; done
 """
     output = Interrupted()
-    with lock.open("w") as held:
-        program = Path(fake.environment["PATH"].partition(":")[0]) / "pulumi"
-        program.write_text(slow % held.fileno())
-        with pytest.raises(KeyboardInterrupt):
-            choose(replace(fake, held=(held.fileno(),)), output).up()
-    assert output.getvalue() == "begun\n1 signal\nlock held\n"
+    (tmp_path / "bin/pulumi").write_text(slow)
+    with pytest.raises(KeyboardInterrupt):
+        choose(fake, output).up()
+    assert output.getvalue() == "begun\n1 signal\n"
+
+
+def test_an_engine_that_was_left_alone_ends_what_it_has_begun(fake: Stack, tmp_path: Path) -> None:
+    """Nobody reads what it says any more, which must not be its end."""
+    slow = """#!/bin/sh
+[ "$1" = up ] || { echo '[{"name": "dev"}]'; exit; }
+trap 'for n in 1 2 3; do /bin/echo line || exit; done; mv "$LEFT.begun" "$LEFT"; exit' TERM
+echo $$ > "$LEFT.begun"
+while :; do sleep 0.02; done
+"""
+    (tmp_path / "bin/pulumi").write_text(slow)
+    left = tmp_path / "left"
+    stack = replace(
+        fake, environment={**fake.environment, "LEFT": str(left)}, prefix=("setpriv", "--pdeathsig", "TERM")
+    )
+    child = os.fork()
+    if not child:
+        choose(stack, io.StringIO()).up()
+        os._exit(1)
+    assert wait_until(left.with_suffix(".begun").exists, 30)
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    assert wait_until(left.exists, 30)
 
 
 def test_locks_of_dead_processes_are_dropped_and_those_of_living_ones_kept(fake: Stack) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from localcloud import daemon, host
+from localcloud import daemon, host, residents
 from localcloud.cloud import NETNS
 from localcloud.enter import CGROUPS, init_of
 from localcloud.fabric import internet
@@ -193,6 +193,21 @@ def test_a_machine_boots_while_others_look_at_it(world: World) -> None:
     starting.join()
     assert supervised(world, "gcp-1")
     world.wait_for_mesh()
+
+
+def test_an_engine_that_was_left_alone_ends_and_other_residents_stay(world: World) -> None:
+    enter = ["nsenter", f"--net={NETNS / world.cloud.desk}", "sleep", "600"]
+    with (
+        subprocess.Popen(enter) as shell,
+        subprocess.Popen(enter, env={**os.environ, residents.ENGINE: world.cloud.tag}) as engine,
+    ):
+        both = {shell.pid, engine.pid}
+        world.wait("both are at the desk", lambda: both <= set(residents.of(world.cloud)))
+        threading.Thread(target=engine.wait).start()
+        residents.end(world.cloud, engines=True)
+        assert engine.wait(30) == -signal.SIGTERM
+        assert shell.poll() is None
+        shell.kill()
 
 
 def test_down_leaves_nothing_behind_even_when_records_are_damaged(tmp_path: Path) -> None:
