@@ -16,7 +16,7 @@ from bench.place import Place
 from bench.stacks import PREFIX, ROOT
 
 BOOTS = 3
-TRANSFERS = 7
+TRANSFERS = 15
 HUB, GIVER, TAKER = "hetzner-gw", "hetzner-1", "hetzner-2"
 NEW, NEW_ADDRESS = "hetzner-3", "10.100.1.3"
 """The spoke that is made again and again."""

@@ -17,7 +17,7 @@ from bench.stacks import ROOT
 PATIENCE = 120
 """Seconds that a measurement waits for what it measures."""
 PING_SECONDS = 0.02
-THROUGHPUT_SECONDS = 4
+THROUGHPUT_SECONDS = 2
 _REPLY = re.compile(r"^\[(\d+\.\d+)\] \d+ bytes from ", re.MULTILINE)
 
 

@@ -18,8 +18,10 @@ USER_DATA = "#cloud-config\nwrite_files:\n- path: /etc/wireguard/wg0.conf\n  con
 
 
 def part(token: str, name: str) -> ResourceOptions:
-    """A component with nothing of its own; what comes under it takes these options."""
-    return ResourceOptions(parent=pulumi.ComponentResource(f"by-hand:index:{token}", name))
+    """A component that exports nothing; what comes under it takes these options."""
+    component = pulumi.ComponentResource(f"by-hand:index:{token}", name)
+    component.register_outputs({})
+    return ResourceOptions(parent=component)
 
 
 def user_data(key: tls.PrivateKey) -> pulumi.Output[str]:
