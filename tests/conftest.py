@@ -1,9 +1,13 @@
 """What every room's tests share: markers that skip with the reason where this host cannot run the test."""
 
 import shutil
+import signal
 from functools import cache
 
 import pytest
+
+signal.signal(signal.SIGINT, signal.default_int_handler)
+"""Shells start background jobs with SIGINT ignored, and what tests start and interrupt would ignore it too."""
 
 
 @cache
