@@ -60,6 +60,7 @@ def rows(folder: Path, say: Callable[[str], None]) -> list[Row]:
         try:
             say("the same by hand")
             by_hand.up()
+            by_hand.place.wait_until_reached(handmade.ONE, OVERLAY[handmade.TWO])
             return [*_boots(ours, by_hand, say), _transfers(ours, by_hand, mtu, say)]
         finally:
             by_hand.down()

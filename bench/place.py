@@ -17,7 +17,7 @@ from bench.stacks import ROOT
 PATIENCE = 120
 """Seconds that a measurement waits for what it measures."""
 PING_SECONDS = 0.02
-THROUGHPUT_SECONDS = 2
+THROUGHPUT_OPTIONS = ("--time", "2", "--omit", "1", "--connect-timeout", "5000", "--json")
 _REPLY = re.compile(r"^\[(\d+\.\d+)\] \d+ bytes from ", re.MULTILINE)
 
 
@@ -58,17 +58,29 @@ class Place:
                 finally:
                     process.terminate()
 
+    def wait_until_reached(self, node: str, address: str) -> None:
+        """Return when a ping from `node` to `address` does; RuntimeError when none does in time."""
+        end = time.monotonic() + PATIENCE
+        while time.monotonic() < end:
+            try:
+                self.execute(node, "ping", "-c", "1", "-W", "1", address)
+            except RuntimeError:
+                continue
+            return
+        raise RuntimeError(f"{node} does not reach {address} within {PATIENCE} s")
+
     def throughput(self, giver: str, taker: str, address: str) -> float:
         """TCP payload from one machine to another, bit/s, after a second in which TCP finds its pace."""
         with self._started(taker, "iperf3", "--server", "--one-off", "--forceflush") as server:
-            assert server.stdout is not None
-            while "listening" not in server.stdout.readline():
-                if server.poll() is not None:
-                    raise RuntimeError(f"iperf3 on {taker} ended with {server.returncode}")
-            measured = self.execute(
-                giver, "iperf3", "--client", address, "--time", str(THROUGHPUT_SECONDS), "--omit", "1", "--json"
-            )
-            server.communicate()
+            try:
+                assert server.stdout is not None
+                while "listening" not in server.stdout.readline():
+                    if server.poll() is not None:
+                        raise RuntimeError(f"iperf3 on {taker} ended with {server.returncode}")
+                measured = self.execute(giver, "iperf3", "--client", address, *THROUGHPUT_OPTIONS)
+                server.communicate(timeout=PATIENCE)
+            finally:
+                server.terminate()
         return float(json.loads(measured)["end"]["sum_received"]["bits_per_second"])
 
     def _born(self, node: str) -> float:
