@@ -8,6 +8,7 @@ from ipaddress import IPv4Address, IPv4Network
 from itertools import combinations
 
 from overlay.model import Network, Node
+from overlay.pools import Pool, usable_addresses
 from overlay.topology import TOPOLOGIES, TopologyError, peers_of
 
 
@@ -16,7 +17,7 @@ class Problem:
     """One thing that is wrong: whose, which value, why it can not be, and what mends it.
 
     ``subject`` is a path in the words of the settings: ``network.overlay``, ``sites.aws.subnet``,
-    ``gateways.hetzner-gw.address``, ``spokes.aws-1.address``, ``sites.aws.vpcCidr``.
+    ``gateways.hetzner-gw.address``, ``spokes.aws-1.address``, ``sites.aws.vpcCidr``, ``pools.aws-burst.range``.
     """
 
     subject: str
@@ -132,13 +133,55 @@ def _peer_problems(network: Network, nodes: Sequence[Node]) -> list[Problem]:
     return found
 
 
-def problems(network: Network, nodes: Sequence[Node], vpc_ranges: Mapping[str, IPv4Network]) -> list[Problem]:
+def _range_problem(network: Network, nodes: Sequence[Node], pool: Pool) -> tuple[str, str] | None:
+    subnet = network.site(pool.site).subnet
+    if not pool.addresses.subnet_of(subnet):
+        return f"it is outside {subnet} of site {pool.site}", f"choose a part of {subnet}"
+    holder = next((node for node in nodes if node.address in pool.addresses), None)
+    if holder is not None:
+        return f"{holder.name} has {holder.address} in it", "choose a part of the subnet without declared nodes"
+    size, needed = len(usable_addresses(pool.addresses, subnet)), 2 * pool.limit
+    if size < needed:
+        why = "an address rests before it is given again, so a machine and the one that takes its place have one each"
+        reason = f"it has {size} addresses, and {pool.limit} machines need {needed}: {why}"
+        return reason, "widen it or lower the pool's max"
+    return None
+
+
+def _pool_problems(network: Network, nodes: Sequence[Node], pools: Sequence[Pool]) -> list[Problem]:
+    found: list[Problem] = []
+    known = {site.name for site in network.sites}
+    names = {node.name for node in nodes}
+    for pool in pools:
+        where = f"pools.{pool.name}"
+        if pool.name in names:
+            found.append(Problem(f"{where}.name", pool.name, "a node has this name", "rename one of the two"))
+        names.add(pool.name)
+        if pool.site not in known:
+            sites = ", ".join(sorted(known)) or "none"
+            found.append(Problem(f"{where}.site", pool.site, "no such site", f"use one of: {sites}"))
+            continue
+        wrong = _range_problem(network, nodes, pool)
+        if wrong is not None:
+            found.append(Problem(f"{where}.range", str(pool.addresses), *wrong))
+    for one, other in combinations(pools, 2):
+        if one.addresses.overlaps(other.addresses):
+            reason = f"it overlaps {one.addresses} of pool {one.name}"
+            remedy = "give each pool a range of its own"
+            found.append(Problem(f"pools.{other.name}.range", str(other.addresses), reason, remedy))
+    return found
+
+
+def problems(
+    network: Network, nodes: Sequence[Node], vpc_ranges: Mapping[str, IPv4Network], pools: Sequence[Pool] = ()
+) -> list[Problem]:
     """Everything that is wrong with the network, in a stable order; empty when nothing is.
 
     ``vpc_ranges`` gives, by site name, the range of the site's own network where it is known. Before keys exist a
     node's ``public_key`` may be any text that is unique to it.
     """
     found = _site_problems(network, vpc_ranges) + _node_problems(network, nodes)
+    found += _pool_problems(network, nodes, pools)
     if network.topology not in TOPOLOGIES:
         known = ", ".join(sorted(TOPOLOGIES))
         found.append(Problem("network.topology", network.topology, "no such topology", f"use one of: {known}"))

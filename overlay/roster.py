@@ -1,26 +1,25 @@
 """The roster: the numbered document of what the stack declares, and its canonical bytes.
 
 The bytes are JSON with sorted keys, no spaces and ASCII only, so the same roster is always the same bytes; the
-stack's key signs them (``overlay.signing``). Version 1; ``docs/control-plane.md`` describes every field.
+stack's key signs them (``overlay.signing``). ``docs/control-plane.md`` describes every field. Version 2 added pools;
+version 1 is still read, since a gateway may have one on its disk.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from ipaddress import IPv4Address, IPv4Network, IPv6Network, ip_network
-from typing import Any, cast
+from typing import Any
 
 from overlay.checks import problems
-from overlay.model import Network, Node, Site, is_endpoint, is_node_name, is_wireguard_key
+from overlay.fields import FieldError, Fields, Source, read
+from overlay.model import Network, Node, Site, is_node_name
+from overlay.pools import AwsIdentity, GcpIdentity, Identity, Pool
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 MAX_NUMBER = 2**53 - 1
 """The largest number that every JSON reader keeps exact (RFC 8259, section 6)."""
-
-Source = IPv4Network | IPv6Network
 
 
 class RosterError(ValueError):
@@ -32,7 +31,8 @@ class Roster:
     """What the stack declares.
 
     ``mtu`` is the tunnels' in bytes; ``wireguard_sources`` are the networks that may speak WireGuard to a gateway,
-    ``admin_cidrs`` those that may use SSH; ``revoked_keys`` are WireGuard public keys that no node may use.
+    ``admin_cidrs`` those that may use SSH; ``revoked_keys`` are WireGuard public keys that no node may use. Version 1
+    has no pools.
     """
 
     number: int
@@ -42,6 +42,8 @@ class Roster:
     wireguard_sources: tuple[Source, ...]
     admin_cidrs: tuple[Source, ...]
     revoked_keys: tuple[str, ...] = ()
+    pools: tuple[Pool, ...] = ()
+    version: int = SCHEMA_VERSION
 
     def node(self, name: str) -> Node:
         """The node called ``name``; KeyError when the roster has none."""
@@ -50,11 +52,34 @@ class Roster:
                 return node
         raise KeyError(name)
 
+    def pool(self, name: str) -> Pool:
+        """The pool called ``name``; KeyError when the roster has none."""
+        for pool in self.pools:
+            if pool.name == name:
+                return pool
+        raise KeyError(name)
+
+
+def _identity_document(identity: Identity | None) -> dict[str, Any] | None:
+    match identity:
+        case None:
+            return None
+        case AwsIdentity():
+            certificates = list(identity.certificates)
+            return {
+                "cloud": "aws",
+                "account": identity.account,
+                "region": identity.region,
+                "certificates": certificates,
+            }
+        case GcpIdentity():
+            return {"cloud": "gcp", "project": identity.project}
+
 
 def canonical(roster: Roster) -> bytes:
     """The roster's bytes, as they are signed, sent and stored."""
-    document = {
-        "schema_version": SCHEMA_VERSION,
+    document: dict[str, Any] = {
+        "schema_version": roster.version,
         "number": roster.number,
         "network": {
             "overlay": str(roster.network.overlay),
@@ -79,6 +104,21 @@ def canonical(roster: Roster) -> bytes:
         "admin_cidrs": [str(source) for source in roster.admin_cidrs],
         "revoked_keys": sorted(roster.revoked_keys),
     }
+    if roster.version > 1:
+        document["pools"] = {
+            pool.name: {
+                "site": pool.site,
+                "range": str(pool.addresses),
+                "limit": pool.limit,
+                "token_sha256": pool.token_sha256,
+                "ttl": pool.ttl,
+                "rest": pool.rest,
+                "port": pool.port,
+                "health_path": pool.health_path,
+                "identity": _identity_document(pool.identity),
+            }
+            for pool in roster.pools
+        }
     return json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=True).encode("ascii")
 
 
@@ -87,91 +127,13 @@ def content_digest(roster: Roster) -> str:
     return hashlib.sha256(canonical(replace(roster, number=0))).hexdigest()
 
 
-class _Fields:
-    """A JSON object that is read field by field; every field must be read, and none may be missing."""
-
-    def __init__(self, where: str, value: object) -> None:
-        if not isinstance(value, dict):
-            raise RosterError(f"{where}: an object is needed")
-        self._where = where
-        self._left = dict(cast("dict[str, object]", value))
-
-    def take(self, key: str) -> tuple[str, object]:
-        path = f"{self._where}.{key}"
-        if key not in self._left:
-            raise RosterError(f"{path}: missing")
-        return path, self._left.pop(key)
-
-    def text(self, key: str) -> str:
-        path, value = self.take(key)
-        if not isinstance(value, str) or not value:
-            raise RosterError(f"{path}: a text is needed")
-        return value
-
-    def number(self, key: str, low: int, high: int) -> int:
-        path, value = self.take(key)
-        if type(value) is not int or not low <= value <= high:
-            raise RosterError(f"{path}: a whole number from {low} to {high} is needed")
-        return value
-
-    def network(self, key: str) -> IPv4Network:
-        try:
-            return IPv4Network(self.text(key))
-        except ValueError as error:
-            raise RosterError(f"{self._where}.{key}: {error}") from None
-
-    def address(self, key: str) -> IPv4Address:
-        try:
-            return IPv4Address(self.text(key))
-        except ValueError as error:
-            raise RosterError(f"{self._where}.{key}: {error}") from None
-
-    def key(self, key: str) -> str:
-        value = self.text(key)
-        if not is_wireguard_key(value):
-            raise RosterError(f"{self._where}.{key}: not a WireGuard key (base64 of 32 bytes)")
-        return value
-
-    def endpoint(self, key: str) -> str | None:
-        if self._left.get(key, "") is None:
-            del self._left[key]
-            return None
-        value = self.text(key)
-        if not is_endpoint(value):
-            raise RosterError(f"{self._where}.{key}: {value!r} is not host:port")
-        return value
-
-    def objects(self, key: str) -> Mapping[str, _Fields]:
-        path, value = self.take(key)
-        if not isinstance(value, dict):
-            raise RosterError(f"{path}: an object is needed")
-        return {name: _Fields(f"{path}.{name}", item) for name, item in cast("dict[str, object]", value).items()}
-
-    def texts(self, key: str) -> Sequence[str]:
-        path, value = self.take(key)
-        items = cast("list[object]", value) if isinstance(value, list) else None
-        if items is None or not all(isinstance(item, str) for item in items):
-            raise RosterError(f"{path}: a list of texts is needed")
-        return cast("list[str]", items)
-
-    def sources(self, key: str) -> tuple[Source, ...]:
-        try:
-            return tuple(ip_network(text) for text in self.texts(key))
-        except ValueError as error:
-            raise RosterError(f"{self._where}.{key}: {error}") from None
-
-    def end(self) -> None:
-        if self._left:
-            raise RosterError(f"{self._where}: unknown field {min(self._left)!r}")
-
-
-def _site(name: str, fields: _Fields) -> Site:
+def _site(name: str, fields: Fields) -> Site:
     site = Site(name, fields.text("cloud"), fields.network("subnet"), fields.text("region"))
     fields.end()
     return site
 
 
-def _node(name: str, fields: _Fields) -> Node:
+def _node(name: str, fields: Fields) -> Node:
     if not is_node_name(name):
         raise RosterError(f"nodes.{name}: not a lower-case DNS label")
     role = fields.text("role")
@@ -189,25 +151,53 @@ def _node(name: str, fields: _Fields) -> Node:
     return node
 
 
-def _no_duplicate_fields(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        raise RosterError("the same field stands twice in one object")
-    return found
+def _pool(name: str, fields: Fields) -> Pool:
+    if not is_node_name(name):
+        raise RosterError(f"pools.{name}: not a lower-case DNS label")
+    pool = Pool(
+        name,
+        fields.text("site"),
+        fields.network("range"),
+        fields.number("limit", 1, 65536),
+        fields.digest("token_sha256"),
+        fields.number("ttl", 1, 86400 * 365),
+        fields.number("rest", 0, 86400 * 365),
+        fields.number("port", 1, 65535),
+        fields.text("health_path"),
+        _identity(fields.maybe("identity")),
+    )
+    fields.end()
+    return pool
+
+
+def _identity(fields: Fields | None) -> Identity | None:
+    if fields is None:
+        return None
+    cloud = fields.text("cloud")
+    identity: Identity
+    if cloud == "aws":
+        identity = AwsIdentity(fields.text("account"), fields.text("region"), tuple(fields.texts("certificates")))
+    elif cloud == "gcp":
+        identity = GcpIdentity(fields.text("project"))
+    else:
+        raise FieldError(f"identity.cloud: {cloud!r} is neither aws nor gcp")
+    fields.end()
+    return identity
 
 
 def parse(body: bytes) -> Roster:
     """The roster of canonical bytes; RosterError unless they are exactly what :func:`canonical` makes."""
     try:
-        document: object = json.loads(body.decode("ascii"), object_pairs_hook=_no_duplicate_fields)
-    except (ValueError, RecursionError) as error:
-        if isinstance(error, RosterError):
-            raise
-        raise RosterError(f"not JSON in ASCII: {type(error).__name__}") from None
-    top = _Fields("roster", document)
-    top.number("schema_version", SCHEMA_VERSION, SCHEMA_VERSION)
+        return _parsed(body)
+    except FieldError as error:
+        raise RosterError(str(error)) from None
+
+
+def _parsed(body: bytes) -> Roster:
+    top = read("roster", body)
+    version = top.number("schema_version", 1, SCHEMA_VERSION)
     number = top.number("number", 1, MAX_NUMBER)
-    net = _Fields("roster.network", top.take("network")[1])
+    net = Fields(*top.take("network"))
     sites = tuple(_site(name, fields) for name, fields in net.objects("sites").items())
     network = Network(net.network("overlay"), sites, net.text("topology"))
     mtu = net.number("mtu", 576, 9000)
@@ -220,6 +210,8 @@ def parse(body: bytes) -> Roster:
         top.sources("wireguard_sources"),
         top.sources("admin_cidrs"),
         tuple(top.texts("revoked_keys")),
+        tuple(_pool(name, fields) for name, fields in top.objects("pools").items()) if version > 1 else (),
+        version,
     )
     top.end()
     if canonical(roster) != body:
@@ -228,7 +220,7 @@ def parse(body: bytes) -> Roster:
     for node in roster.nodes:
         if node.public_key in revoked:
             raise RosterError(f"nodes.{node.name}.public_key: this key is revoked")
-    wrong = problems(network, roster.nodes, {})
+    wrong = problems(network, roster.nodes, {}, roster.pools)
     if wrong:
         raise RosterError(str(wrong[0]))
     return roster
