@@ -9,7 +9,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import permutations
@@ -117,13 +118,20 @@ class Scene:
         """Overlay address by node name, of everything the stack declares."""
         return {peer["name"]: peer["address"] for peer in self.outputs()["peers"]}
 
-    def unreachable(self, count: int = 1) -> list[str]:
-        """Every ``node -> node`` over which a ping of ``count`` packets lost any."""
-        found: list[str] = []
-        for (source, _), (target, address) in permutations(self.nodes().items(), 2):
-            if not self.succeeds(source, "ping", "-q", "-c", str(count), "-i", "0.2", "-W", "2", address):
-                found.append(f"{source} -> {target}")
-        return found
+    def everyone(self) -> dict[str, str]:
+        """Overlay address by node name, of what the stack declares and of the machines that joined."""
+        return {**self.nodes(), **{lease["name"]: lease["address"] for lease in self.leases()}}
+
+    def unreachable(self, count: int = 1, nodes: Mapping[str, str] | None = None) -> list[str]:
+        """Every ``node -> node`` over which a ping of ``count`` packets lost any; by default of the declared nodes."""
+
+        def lost(pair: tuple[tuple[str, str], tuple[str, str]]) -> str | None:
+            (source, _), (target, address) = pair
+            passes = self.succeeds(source, "ping", "-q", "-c", str(count), "-i", "0.2", "-W", "2", address)
+            return None if passes else f"{source} -> {target}"
+
+        with ThreadPoolExecutor(4) as pool:
+            return [found for found in pool.map(lost, permutations((nodes or self.nodes()).items(), 2)) if found]
 
     def outputs(self) -> dict[str, Any]:
         return cast("dict[str, Any]", json.loads(self.run("outputs", "--json").stdout))
@@ -131,11 +139,11 @@ class Scene:
     def status(self) -> dict[str, Any]:
         return cast("dict[str, Any]", json.loads(self.run("status", "--json").stdout))
 
-    def boot_ids(self) -> dict[str, str]:
-        """What changes when a machine is replaced or rebooted, by node."""
+    def boot_ids(self, nodes: Iterable[str] | None = None) -> dict[str, str]:
+        """What changes when a machine is replaced or rebooted, by node; by default of what the stack declares."""
         return {
             node: self.exec(node, "sh", "-c", "cat /etc/machine-id; cut -d' ' -f22 /proc/1/stat")
-            for node in self.nodes()
+            for node in nodes or self.nodes()
         }
 
     def gateway_peers(self) -> dict[str, str]:
@@ -143,10 +151,28 @@ class Scene:
         lines = self.exec("hetzner-gw", "wg", "show", "wg0", "allowed-ips").splitlines()
         return dict(cast("tuple[str, str]", tuple(line.split("\t", 1))) for line in lines)
 
-    def declared_peers(self) -> dict[str, str]:
-        """Allowed IPs by public key, as the stack's outputs declare them for the hub."""
-        peers = self.outputs()["peers"]
-        return {peer["public_key"]: f"{peer['address']}/32" for peer in peers if peer["role"] != "gateway"}
+    def wanted_peers(self) -> dict[str, str]:
+        """Allowed IPs by public key, as the stack's outputs declare them for the hub, and the leases that live."""
+        peers = [peer for peer in self.outputs()["peers"] if peer["role"] != "gateway"]
+        return {peer["public_key"]: f"{peer['address']}/32" for peer in [*peers, *self.leases()]}
+
+    def leases(self, pool: str = "") -> list[dict[str, Any]]:
+        """The leases that live at the gateway, of every pool or of one."""
+        leases = cast("list[dict[str, Any]]", self.gateway_status()["leases"])
+        return [lease for lease in leases if pool in ("", lease["pool"])]
+
+    def members(self, pool: str) -> list[str]:
+        """The names of the machines that run in a pool, whether they joined or not."""
+        return [
+            machine["node"]
+            for machine in self.status()["machines"]
+            if machine["node"].startswith(f"{pool}-") and machine["state"] in ("running", "booting")
+        ]
+
+    def audit(self) -> list[dict[str, Any]]:
+        """The gateway's audit log, oldest first."""
+        lines = self.exec("hetzner-gw", "cat", "/var/lib/hybridnet/audit.jsonl").splitlines()
+        return [cast("dict[str, Any]", json.loads(line)) for line in lines]
 
     @contextmanager
     def pinging(self, node: str, address: str) -> Generator[list[Ping]]:

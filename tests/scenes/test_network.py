@@ -17,10 +17,10 @@ def test_every_pair_of_nodes_pings_without_loss(scene: Scene) -> None:
     assert scene.unreachable(count=3) == []
 
 
-def test_the_gateway_has_exactly_the_declared_peers(scene: Scene) -> None:
-    declared = scene.declared_peers()
-    assert len(declared) == len(ADDRESSES) - 1
-    assert scene.gateway_peers() == declared
+def test_the_gateway_has_exactly_the_declared_peers_and_those_that_joined(scene: Scene) -> None:
+    wanted = scene.wanted_peers()
+    assert len(wanted) == len(ADDRESSES) - 1 + len(scene.leases()) > len(ADDRESSES)
+    assert scene.gateway_peers() == wanted
 
 
 def test_a_second_up_changes_nothing_and_says_so(scene: Scene) -> None:
@@ -59,7 +59,7 @@ def test_a_gateway_that_lost_power_has_every_pair_pinging_again_in_30_seconds_of
     wait_for("every pair", lambda: scene.unreachable() == [], 30 - (monotonic() - start))
     after = scene.boot_ids()
     assert {node for node in after if after[node] != before[node]} == {"hetzner-gw"}
-    assert scene.gateway_peers() == scene.declared_peers()
+    assert scene.gateway_peers() == scene.wanted_peers()
 
 
 def test_a_rebooted_spoke_is_back_in_10_seconds(scene: Scene) -> None:

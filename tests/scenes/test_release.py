@@ -35,7 +35,7 @@ def test_a_new_release_runs_everywhere_and_no_machine_or_ping_notices(scene: Sce
         )
     assert seen[0].received == seen[0].sent > 0
     assert scene.boot_ids() == before
-    assert scene.gateway_peers() == scene.declared_peers()
+    assert scene.gateway_peers() == scene.wanted_peers()
     scene.up()
 
 
@@ -53,4 +53,4 @@ def test_a_release_that_fails_is_left_and_a_mended_one_is_taken(scene: Scene, tm
         scene.up()
     assert seen[0].received == seen[0].sent > 0
     assert scene.gateway_status()["release"]["sha256"] == good["sha256"]
-    assert scene.gateway_peers() == scene.declared_peers()
+    assert scene.gateway_peers() == scene.wanted_peers()

@@ -1,0 +1,207 @@
+"""Machines that join by themselves, are interrupted, and leave."""
+
+from __future__ import annotations
+
+import random
+import threading
+from collections import Counter
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+from tests.scenes.scene import Scene, wait_for
+
+pytestmark = pytest.mark.localcloud
+
+POOLS = {"aws-burst": "10.100.2.", "gcp-burst": "10.100.3."}
+"""The dev stack's pools, and how the addresses of their sites begin."""
+TTL = 20
+"""Seconds after which a silent member's lease ends where a test cannot wait for the usual five minutes."""
+
+
+def joined(scene: Scene, pool: str, count: int) -> bool:
+    """Whether a pool has just that many machines, all of which work at the gateway."""
+    working = {lease["name"] for lease in scene.leases(pool) if lease["healthy"] and lease["state"] == "working"}
+    return len(working) == count and working == set(scene.members(pool))
+
+
+def quick(config: dict[str, Any]) -> None:
+    for pool in config["pools"].values():
+        pool["leaseTtl"] = TTL
+
+
+@pytest.fixture(scope="module", autouse=True)
+def quick_leases(scene: Scene) -> Generator[None]:
+    """Every pool with a short time to live, while these tests run."""
+    with scene.changed(quick):
+        scene.up()
+        yield
+    scene.up()
+
+
+@pytest.mark.parametrize("pool", POOLS)
+def test_a_member_joined_by_itself_and_reaches_everyone(scene: Scene, pool: str) -> None:
+    (member,) = scene.members(pool)
+    everyone = scene.everyone()
+    assert everyone[member].startswith(POOLS[pool])
+    for other, address in everyone.items():
+        if other != member:
+            assert scene.pings(member, address), f"{member} -> {other}"
+            assert scene.pings(other, everyone[member]), f"{other} -> {member}"
+
+
+@pytest.mark.parametrize("pool", POOLS)
+def test_the_users_own_setup_ran_when_the_tunnel_was_up(scene: Scene, pool: str) -> None:
+    (member,) = scene.members(pool)
+    wait_for("the setup", lambda: scene.succeeds(member, "test", "-s", "/var/lib/inference-ready"), 10)
+    assert "10.100.0.1" in scene.exec(member, "cat", "/var/lib/inference-ready")
+
+
+KNOCK = """
+import socket, sys
+address = sys.argv[1]
+for port in (22, 80, 8000, 8443, 9586):
+    try:
+        socket.create_connection((address, port), 1).close()
+        print("tcp", port)
+    except OSError:
+        pass
+"""
+"""Prints each TCP port of an address that takes a connection."""
+
+
+def test_no_port_of_a_member_is_open_to_the_internet(scene: Scene) -> None:
+    (member,) = scene.members("aws-burst")
+    machine = next(found for found in scene.status()["machines"] if found["node"] == member)
+    public = machine["addresses"][0]
+    assert not public.startswith(("10.", "172."))
+    for place in ([], ["--from", "internet"]):
+        assert scene.run("run", *place, "--", "python3", "-c", KNOCK, public).stdout == ""
+    address = scene.everyone()[member]
+    assert "tcp 22" in scene.exec("hetzner-1", "python3", "-c", KNOCK, address), (
+        "nor over the overlay: it proves nothing"
+    )
+
+
+@contextmanager
+def watched(check: Callable[[], None]) -> Generator[None]:
+    """Runs ``check`` over and over beside the block; what it raises is raised at the end."""
+    ended, wrong = threading.Event(), list[Exception | AssertionError]()
+
+    def watch() -> None:
+        while not ended.is_set():
+            try:
+                check()
+            except (Exception, AssertionError) as error:
+                wrong.append(error)
+                return
+
+    thread = threading.Thread(target=watch)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+    if wrong:
+        raise wrong[0]
+
+
+def overlay_addresses(scene: Scene, pool: str) -> list[str]:
+    """The address that each running member of a pool has on its own interface."""
+    show = ["ip", "-4", "-br", "address", "show", "wg0"]
+    said = [scene.run("exec", member, "--", *show, check=False).stdout.split() for member in scene.members(pool)]
+    return [words[2] for words in said if len(words) > 2]
+
+
+def check_invariants(scene: Scene, pool: str) -> None:
+    """No two machines share an address, and the gateway's peers are its roster's and the leases'."""
+    shared = [address for address, count in Counter(overlay_addresses(scene, pool)).items() if count > 1]
+    assert shared == [], f"machines share {shared}"
+    leases = scene.leases()
+    assert len({lease["address"] for lease in leases}) == len(leases)
+    assert len({lease["public_key"] for lease in leases}) == len(leases)
+    # Between two looks something may come or go: they agree within moments, or never.
+    wait_for("peers that are the roster's and the leases'", lambda: scene.gateway_peers() == scene.wanted_peers(), 5)
+
+
+def test_ten_times_up_and_down_with_kills_leave_no_address_shared_and_nothing_behind(scene: Scene) -> None:
+    chance = random.Random(4)
+    with watched(lambda: check_invariants(scene, "aws-burst")):
+        for _ in range(10):
+            scene.run("scale", "aws-burst", "6")
+            scene.run("kill", chance.choice(scene.members("aws-burst")))
+            scene.run("scale", "aws-burst", "2")
+            if chance.random() < 0.5:
+                scene.run("kill", chance.choice(scene.members("aws-burst")))
+    scene.run("scale", "aws-burst", "6")
+    wait_for("six members that work", lambda: joined(scene, "aws-burst", 6), 60)
+    scene.run("scale", "aws-burst", "1")
+    wait_for("the last member", lambda: joined(scene, "aws-burst", 1), 60)
+    wait_for("the end of every other lease", lambda: len(scene.leases("aws-burst")) == 1, 3 * TTL)
+    assert scene.gateway_peers() == scene.wanted_peers()
+    assert len([m for m in scene.status()["machines"] if m["node"].startswith("aws-burst-")]) == 1
+
+
+def lease_of(scene: Scene, name: str) -> dict[str, Any] | None:
+    return next((lease for lease in scene.leases() if lease["name"] == name), None)
+
+
+@pytest.mark.parametrize(("pool", "after"), [("aws-burst", 20), ("gcp-burst", 20)])
+def test_an_interrupted_member_drains_leaves_and_is_replaced(scene: Scene, pool: str, after: int) -> None:
+    wait_for("a member", lambda: joined(scene, pool, 1), 60)
+    (member,) = scene.members(pool)
+    scene.run("interrupt", member, "--after", str(after))
+
+    def told() -> bool:
+        lease = lease_of(scene, member)
+        return lease is None or lease["state"] != "working"
+
+    wait_for("draining at the gateway", told, 6)
+    wait_for("its leave", lambda: lease_of(scene, member) is None, after)
+    wait_for("its replacement", lambda: member not in scene.members(pool) and joined(scene, pool, 1), after + 60)
+    story = [(line["event"], line.get("node")) for line in scene.audit() if line["event"] in ("join", "drain", "leave")]
+    (replacement,) = scene.members(pool)
+    own = [event for event, node in story if node == member]
+    assert own == ["join", "drain", "leave"]
+    assert story.index(("join", member)) < story.index(("join", replacement))
+
+
+def test_a_rebalance_recommendation_lowers_the_weight_at_once(scene: Scene) -> None:
+    wait_for("a member", lambda: joined(scene, "aws-burst", 1), 60)
+    (member,) = scene.members("aws-burst")
+    scene.run("interrupt", member, "--rebalance")
+    lighter = [False]
+
+    def lowered() -> bool:
+        lease = lease_of(scene, member)
+        lighter[0] = lease is not None and lease["state"] == "working" and lease["weight"] < 100
+        return lighter[0] or lease is None
+
+    wait_for("a lower weight", lowered, 10)
+    assert lighter[0]
+    wait_for("one member again", lambda: joined(scene, "aws-burst", 1), 90)
+
+
+def test_a_member_that_vanishes_is_unhealthy_soon_and_dropped_at_its_time(scene: Scene) -> None:
+    wait_for("a member", lambda: joined(scene, "gcp-burst", 1), 60)
+    (member,) = scene.members("gcp-burst")
+    scene.run("kill", member)
+    wait_for("unhealthy", lambda: not (lease_of(scene, member) or {"healthy": False})["healthy"], 15)
+    wait_for("the end of its lease", lambda: lease_of(scene, member) is None, 3 * TTL)
+    assert ("expire", member) in [(line["event"], line.get("node")) for line in scene.audit()]
+    wait_for("its replacement", lambda: joined(scene, "gcp-burst", 1), 60)
+
+
+def test_a_restarted_agent_and_a_rebooted_member_keep_what_they_have(scene: Scene) -> None:
+    wait_for("a member", lambda: joined(scene, "gcp-burst", 1), 60)
+    (member,) = scene.members("gcp-burst")
+    lease = lease_of(scene, member)
+    assert lease is not None
+    with scene.pinging("hetzner-1", lease["address"]) as seen:
+        scene.exec(member, "systemctl", "restart", "hybridnet")
+        wait_for("the agent", lambda: scene.succeeds(member, "pgrep", "-f", "node pool"), 20)
+    assert seen[0].received == seen[0].sent > 0
+    assert [line["event"] for line in scene.audit() if line.get("node") == member and line["event"] == "leave"] == []
