@@ -17,15 +17,23 @@ from types import MappingProxyType
 
 _HERE = Path(__file__).parent
 KIT = _HERE / "kit"
+_UNITS = "etc/systemd/system"
 _COMMON = {
-    "etc/systemd/system/hybridnet.service": KIT / "hybridnet.service",
+    f"{_UNITS}/hybridnet.service": KIT / "hybridnet.service",
     "usr/local/lib/hybridnet/stage0.py": _HERE.parent / "node" / "stage0.py",
 }
+_SPOKE = _COMMON | {"etc/nftables.conf": KIT / "spoke.nft"}
 KITS: Mapping[str, Mapping[str, Path]] = MappingProxyType(
     {
         "gateway": _COMMON
         | {"etc/nftables.conf": KIT / "gateway.nft", "etc/sysctl.d/90-hybridnet.conf": KIT / "gateway.sysctl"},
-        "spoke": _COMMON | {"etc/nftables.conf": KIT / "spoke.nft"},
+        "spoke": _SPOKE,
+        "pool": _SPOKE
+        | {
+            f"{_UNITS}/hybridnet.service.d/pool.conf": KIT / "pool.conf",
+            f"{_UNITS}/hybridnet-setup.service": KIT / "hybridnet-setup.service",
+            f"{_UNITS}/hybridnet-drain.service": KIT / "hybridnet-drain.service",
+        },
     }
 )
 """Role -> path on the machine, without its leading slash -> the file here."""

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+import base64
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache
-from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Network, collapse_addresses
+from ipaddress import IPv4Interface, IPv4Network, IPv6Network, collapse_addresses
 from pathlib import Path
 from types import MappingProxyType
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from cloudinit.boot import BootError, GatewayBoot, SpokeBoot
+from cloudinit.boot import BootError, GatewayBoot, PoolBoot, SpokeBoot
 from cloudinit.pack import packed_file
 from overlay.model import CONTROL_PORT, KEEPALIVE, Peer
 from overlay.wgconf import Interface, wg_quick
 
-MAX_BYTES: Mapping[str, int] = MappingProxyType({"gateway": 16 * 1024, "spoke": 8 * 1024})
+MAX_BYTES: Mapping[str, int] = MappingProxyType({"gateway": 16 * 1024, "spoke": 8 * 1024, "pool": 16 * 1024})
 """By role, half of the smallest limit on user data where it stands: a spoke anywhere, EC2's 16 KiB (EC2 user guide,
-instance user data); a gateway on Hetzner, 32 KiB (Hetzner Cloud API, create a server)."""
+instance user data); a gateway on Hetzner, 32 KiB (Hetzner Cloud API, create a server). A pool's machine takes half of
+EC2's without the user's scripts, and all of it with them."""
 
 CONFIG_VERSION = 1
 PACKAGES = (
@@ -30,11 +33,34 @@ PACKAGES = (
     "unattended-upgrades",
 )
 """The same names in Debian 12, Ubuntu 22.04 and 24.04: one unknown name and apt would install none."""
+GATEWAY_PACKAGES = (*PACKAGES, "python3-jwt")
 APT_CONFIG = """Acquire::Retries "9";
 APT::Periodic::Update-Package-Lists "1";
 APT::Periodic::Unattended-Upgrade "1";
 """
 """Written before the packages are installed, since a machine whose first boot misses them stays out for good."""
+
+
+_REMEDIES: Mapping[str, str] = MappingProxyType(
+    {
+        "gateway": "declare fewer networks in adminCidrs",
+        "spoke": "give shorter names",
+        "pool": "shorten userSetup and drainHook, or let them download what they need",
+    }
+)
+
+
+@dataclass(frozen=True)
+class _File:
+    """A file that first boot writes; ``permissions`` in octal, 0644 without."""
+
+    path: str
+    text: str
+    permissions: str = ""
+
+    @property
+    def base64(self) -> str:
+        return base64.b64encode(self.text.encode()).decode()
 
 
 @cache
@@ -47,34 +73,46 @@ def _environment() -> Environment:
     )
 
 
-def _config(role: str, name: str, control: IPv4Address, signing_public_key: str) -> str:
+def _config(role: str, name: str, control: str, signing_public_key: str, **more: object) -> _File:
     config = {
         "schema_version": CONFIG_VERSION,
         "role": role,
         "name": name,
-        "control": f"{control}:{CONTROL_PORT}",
+        "control": control,
         "signing_public_key": signing_public_key,
+        **more,
     }
-    return json.dumps(config)
+    return _File("/etc/hybridnet/config.json", json.dumps(config))
 
 
-def _document(role: str, public: Mapping[str, str], secret: Mapping[str, str]) -> str:
-    """``public`` and ``secret``: path -> text, the secret ones for root alone."""
+def _secret(path: str, text: str) -> _File:
+    return _File(path, text, "0600")
+
+
+def _scripts(boot: PoolBoot) -> list[_File]:
+    found: list[_File] = []
+    for name, text in (("setup", boot.user_setup), ("drain", boot.drain_hook)):
+        if text.strip():
+            script = text if text.startswith("#!") else f"#!/bin/sh\n{text}"
+            found.append(_File(f"/etc/hybridnet/{name}", script.rstrip() + "\n", "0700"))
+    return found
+
+
+def _document(role: str, packages: Sequence[str], units: Sequence[str], files: Sequence[_File]) -> str:
     text = (
         _environment()
         .get_template("user-data.j2")
         .render(
-            packages=PACKAGES,
+            packages=packages,
             kit=packed_file(role).read_text().strip(),
-            public={"/etc/apt/apt.conf.d/60hybridnet": APT_CONFIG, **public},
-            secret=secret,
+            files=[_File("/etc/apt/apt.conf.d/60hybridnet", APT_CONFIG), *files],
+            units=units,
         )
     )
     size = len(text.encode("ascii"))
     if size > MAX_BYTES[role]:
         raise BootError(
-            f"the {role}'s first-boot document has {size} bytes and may have {MAX_BYTES[role]}: "
-            "declare fewer networks in adminCidrs"
+            f"the {role}'s first-boot document has {size} bytes and may have {MAX_BYTES[role]}: {_REMEDIES[role]}"
         )
     return text
 
@@ -87,16 +125,19 @@ def render_gateway(boot: GatewayBoot) -> str:
         ("admin4", "ipv4_addr", list(collapse_addresses(c for c in boot.admin_cidrs if isinstance(c, IPv4Network)))),
         ("admin6", "ipv6_addr", list(collapse_addresses(c for c in boot.admin_cidrs if isinstance(c, IPv6Network)))),
     ]
+    sets = _environment().get_template("sets.nft.j2").render(admins=admins, overlay=boot.overlay)
     return _document(
         "gateway",
-        {
-            "/etc/hybridnet/sets.nft": _environment()
-            .get_template("sets.nft.j2")
-            .render(admins=admins, overlay=boot.overlay),
-            "/etc/hybridnet/tls.crt": boot.tls_certificate_pem,
-            "/etc/hybridnet/config.json": _config("gateway", boot.name, boot.address, boot.signing_public_key),
-        },
-        {"/etc/hybridnet/tls.key": boot.tls_private_key_pem, "/etc/wireguard/wg0.conf": wg_quick(interface, ())},
+        GATEWAY_PACKAGES,
+        ("nftables", "wg-quick@wg0", "hybridnet"),
+        [
+            _File("/etc/hybridnet/sets.nft", sets),
+            _File("/etc/hybridnet/tls.crt", boot.tls_certificate_pem),
+            _config("gateway", boot.name, f"{boot.address}:{CONTROL_PORT}", boot.signing_public_key),
+            _secret("/etc/hybridnet/tls.key", boot.tls_private_key_pem),
+            _secret("/etc/hybridnet/seal.key", boot.seal_key),
+            _secret("/etc/wireguard/wg0.conf", wg_quick(interface, ())),
+        ],
     )
 
 
@@ -106,9 +147,38 @@ def render_spoke(boot: SpokeBoot) -> str:
     gateway = Peer(boot.gateway_public_key, boot.gateway_endpoint, (boot.overlay,), KEEPALIVE)
     return _document(
         "spoke",
-        {
-            "/etc/hybridnet/ca.pem": boot.ca_pem,
-            "/etc/hybridnet/config.json": _config("spoke", boot.name, boot.gateway_address, boot.signing_public_key),
-        },
-        {"/etc/wireguard/wg0.conf": wg_quick(interface, [gateway])},
+        PACKAGES,
+        ("nftables", "wg-quick@wg0", "hybridnet"),
+        [
+            _File("/etc/hybridnet/ca.pem", boot.ca_pem),
+            _config("spoke", boot.name, f"{boot.gateway_address}:{CONTROL_PORT}", boot.signing_public_key),
+            _secret("/etc/wireguard/wg0.conf", wg_quick(interface, [gateway])),
+        ],
+    )
+
+
+def render_pool(boot: PoolBoot) -> str:
+    """The user data of a pool's machines: ASCII, at most :data:`MAX_BYTES`; BootError when it would be larger.
+
+    The tunnel's unit is not enabled: the agent makes its configuration when the machine has joined, and starts it.
+    """
+    config = _config(
+        "pool",
+        boot.pool,
+        boot.gateway_control,
+        boot.signing_public_key,
+        cloud=boot.cloud,
+        gateway_public_key=boot.gateway_public_key,
+        prove=boot.prove,
+    )
+    return _document(
+        "pool",
+        PACKAGES,
+        ("nftables", "hybridnet"),
+        [
+            _File("/etc/hybridnet/ca.pem", boot.ca_pem),
+            config,
+            _secret("/etc/hybridnet/token", boot.token),
+            *_scripts(boot),
+        ],
     )

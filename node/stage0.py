@@ -107,12 +107,15 @@ async def serve(key: str, listener: socket.socket, seconds: float) -> bool:
 
 
 def fetch(key: str, control: str, seconds: float) -> bool:
-    """Ask the gateway for that long: whether a release came."""
+    """Ask the gateway for that long: whether a release came. What has no tunnel yet shows its join token."""
     tls, end = ssl.create_default_context(cafile=CONFIG / "ca.pem"), time.monotonic() + seconds
+    request, token = urllib.request.Request(f"https://{control}/v1/release"), CONFIG / "token"
+    if token.exists():
+        request.add_header("Authorization", f"Bearer {token.read_text().strip()}")
     while time.monotonic() < end:
         with (
             contextlib.suppress(OSError),
-            urllib.request.urlopen(f"https://{control}/v1/release", timeout=10, context=tls) as answer,
+            urllib.request.urlopen(request, timeout=10, context=tls) as answer,
         ):
             if store(key, dict(answer.headers), answer.read(LIMIT))[0] == 201:
                 return True
@@ -138,7 +141,7 @@ def run(number: int, role: str, listener: socket.socket | None) -> float:
     finally:
         child.terminate()
         with contextlib.suppress(subprocess.TimeoutExpired):
-            child.wait(10)
+            child.wait(40 if role == "pool" else 10)  # which drains and leaves when its machine shuts down
         child.kill()
         child.wait()
         os.close(pulse)

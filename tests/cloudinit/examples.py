@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Network, IPv6Network
 from pathlib import Path
 
-from cloudinit import GatewayBoot, SpokeBoot, render_gateway, render_spoke
+from cloudinit import GatewayBoot, PoolBoot, SpokeBoot, render_gateway, render_pool, render_spoke
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -41,6 +42,7 @@ GATEWAY = GatewayBoot(
     tls_certificate_pem=pem("CERTIFICATE", 480),
     tls_private_key_pem=pem("EC PRIVATE KEY", 121),
     signing_public_key=key("signing"),
+    seal_key=key("seal"),
     admin_cidrs=(IPv4Network("203.0.113.0/24"), IPv6Network("2001:db8:77::/48")),
 )
 SPOKE = SpokeBoot(
@@ -56,11 +58,33 @@ SPOKE = SpokeBoot(
     ca_pem=pem("CERTIFICATE", 430),
     signing_public_key=key("signing"),
 )
+POOL = PoolBoot(
+    pool="aws-burst",
+    cloud="aws",
+    gateway_public_key=key("gateway public"),
+    gateway_control="198.51.100.10:8443",
+    token=base64.urlsafe_b64encode(filler("token", 32)).decode(),
+    ca_pem=pem("CERTIFICATE", 430),
+    signing_public_key=key("signing"),
+    prove=True,
+    user_setup="",
+    drain_hook="",
+)
+SCRIPTED_POOL = replace(
+    POOL,
+    user_setup="#!/bin/bash\nset -eu\n\nif ! id model; then\n\tuseradd model\nfi\n",
+    drain_hook="echo 'Auf Wiedersehen, schöne Welt'\n",
+)
 
 
 def documents() -> dict[str, str]:
     """Name of the golden file -> the document."""
-    return {"gateway.yaml": render_gateway(GATEWAY), "spoke.yaml": render_spoke(SPOKE)}
+    return {
+        "gateway.yaml": render_gateway(GATEWAY),
+        "spoke.yaml": render_spoke(SPOKE),
+        "pool.yaml": render_pool(POOL),
+        "pool-with-scripts.yaml": render_pool(SCRIPTED_POOL),
+    }
 
 
 if __name__ == "__main__":

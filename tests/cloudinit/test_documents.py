@@ -15,9 +15,9 @@ import yaml
 
 from cloudinit import MAX_BYTES, BootError, render_gateway, render_spoke
 from cloudinit.pack import KITS, packed_file, unpack
-from tests.cloudinit.examples import GATEWAY, GOLDEN, SPOKE, documents, pem
+from tests.cloudinit.examples import GATEWAY, GOLDEN, POOL, SPOKE, documents, pem
 
-EACH = pytest.mark.parametrize("name", ["gateway.yaml", "spoke.yaml"])
+EACH = pytest.mark.parametrize("name", sorted(documents()))
 
 
 def parsed(text: str) -> dict[str, Any]:
@@ -45,7 +45,7 @@ def test_the_first_line_is_exactly_the_one_cloud_init_looks_for(name: str) -> No
 def test_a_document_is_ascii_within_half_of_the_smallest_limit(name: str) -> None:
     text = documents()[name]
     assert text.isascii()
-    assert len(text) <= MAX_BYTES[name.removesuffix(".yaml")]
+    assert len(text) <= (MAX_BYTES["gateway"] if name == "gateway.yaml" else 8192)
 
 
 @EACH
@@ -81,14 +81,21 @@ def test_secrets_are_written_for_root_alone(name: str) -> None:
     secrets = {
         path for path, entry in files.items() if "PRIVATE" in entry["content"] or "PrivateKey" in entry["content"]
     }
-    assert "/etc/wireguard/wg0.conf" in secrets
+    secrets |= {path for path in ("/etc/hybridnet/token", "/etc/hybridnet/seal.key") if path in files}
+    assert secrets
     assert {files[path].get("permissions") for path in secrets} == {"0600"}
 
 
 @EACH
 def test_a_document_holds_no_other_machines_secret(name: str) -> None:
-    other = SPOKE if name == "gateway.yaml" else GATEWAY
-    assert other.wireguard_private_key not in documents()[name]
+    secrets = {
+        "gateway.yaml": {GATEWAY.wireguard_private_key, GATEWAY.tls_private_key_pem, GATEWAY.seal_key},
+        "spoke.yaml": {SPOKE.wireguard_private_key},
+        "pool.yaml": {POOL.token},
+    }
+    for owner, values in secrets.items():
+        for value in values:
+            assert owner.split(".")[0] in name or value not in documents()[name]
 
 
 def test_a_spokes_tunnel_is_complete() -> None:
@@ -114,7 +121,7 @@ def test_a_gateways_interface_has_the_whole_overlay_and_no_peer() -> None:
 
 
 @pytest.mark.parametrize(("role", "text"), [("gateway", render_gateway(GATEWAY)), ("spoke", render_spoke(SPOKE))])
-def test_stage_0_is_told_who_it_is(role: str, text: str) -> None:
+def test_stage_0_of_a_static_machine_is_told_who_it_is(role: str, text: str) -> None:
     assert json.loads(written(text)["/etc/hybridnet/config.json"]["content"]) == {
         "schema_version": 1,
         "role": role,
@@ -155,12 +162,14 @@ def test_a_document_carries_the_packed_kit_and_unpacks_it(role: str) -> None:
         ("tls_private_key_pem", GATEWAY.tls_private_key_pem.replace("-----END EC", "-----END RSA")),
         ("signing_public_key", "AAAA"),
         ("signing_public_key", GATEWAY.signing_public_key + '", "role": "spoke'),
+        ("seal_key", "short"),
+        ("seal_key", GATEWAY.seal_key + "\nruncmd: [reboot]"),
     ],
 )
 def test_a_gateway_value_that_does_not_fit_is_refused_by_name(field: str, value: object) -> None:
     with pytest.raises(BootError, match=field) as caught:
         replace(GATEWAY, **cast("dict[str, Any]", {field: value}))
-    if "private" in field:
+    if "private" in field or "seal" in field:
         assert str(value) not in str(caught.value), "a secret stands in the message"
 
 
@@ -245,14 +254,23 @@ def test_shellcheck_finds_nothing_in_what_the_shell_runs(name: str, tmp_path: Pa
     assert checked.returncode == 0, checked.stdout
 
 
-def test_systemd_takes_the_unit(tmp_path: Path) -> None:
+@pytest.mark.parametrize("unit", ["hybridnet", "hybridnet-setup", "hybridnet-drain"])
+def test_systemd_takes_the_unit(tmp_path: Path, unit: str) -> None:
     tool = shutil.which("systemd-analyze")
     if tool is None:
         pytest.skip("needs systemd-analyze")
-    unit = tmp_path / "hybridnet.service"
-    unit.write_bytes(KITS["spoke"]["etc/systemd/system/hybridnet.service"].read_bytes())
-    checked = subprocess.run([tool, "verify", "--man=no", str(unit)], capture_output=True, text=True, check=False)
-    assert "hybridnet.service:" not in checked.stderr, checked.stderr
+    units = {
+        path.removeprefix("etc/systemd/system/"): source
+        for path, source in KITS["pool"].items()
+        if path.startswith("etc/systemd/system/")
+    }
+    for path, source in units.items():
+        (tmp_path / path).parent.mkdir(exist_ok=True)
+        # The user's scripts are not here, and are no part of the question.
+        (tmp_path / path).write_text(source.read_text().replace("=/etc/hybridnet/", "=/bin/echo /etc/hybridnet/"))
+    command = [tool, "verify", "--man=no", str(tmp_path / f"{unit}.service")]
+    checked = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert not [line for line in checked.stderr.splitlines() if f"{unit}.service" in line], checked.stderr
 
 
 def test_a_placeholder_of_a_secrets_length_is_taken() -> None:
