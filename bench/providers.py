@@ -25,8 +25,8 @@ class NoMachines:
 
 def main(directory: Path) -> None:
     """Serve until standard input ends."""
-    ports = serve(Cloud(directory), NoMachines())
-    print(",".join(f"{package}:{port}" for package, port in ports.items()), flush=True)
+    providers = serve(Cloud(directory), NoMachines())
+    print(",".join(f"{package}:{port}" for package, port in providers.ports.items()), flush=True)
     sys.stdin.read()
 
 

@@ -129,6 +129,11 @@ class Cloud:
         return self.directory / "daemon.pid"
 
     @property
+    def control(self) -> Path:
+        """The daemon's socket for commands."""
+        return self.directory / "control"
+
+    @property
     def daemon_log(self) -> Path:
         """What the daemon had to say."""
         return self.directory / "daemon.log"

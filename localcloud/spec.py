@@ -71,14 +71,27 @@ class MachineSpec:
     """May send packets from other addresses than its own on private networks (source/destination check off)."""
     metadata: Mapping[str, JSON] = field(default_factory=dict[str, JSON])
     """What only the metadata service tells, each key optional: instance_id (where it is not `id`), instance_type,
-    image, region, zone, project (GCP), labels ({name: value}, on AWS tags) and, on AWS, imds ({enabled,
-    tokens_required, instance_tags: bool, hop_limit: int})."""
+    image, region, zone, labels ({name: value}, on AWS tags).
+
+    On AWS: imds ({enabled, tokens_required, instance_tags: bool, hop_limit: int}), account. On GCP: name, project,
+    project_number (decimal), created (time), service_account (its address), preemptible, preempted.
+
+    Members of groups: pool, group. On AWS: role, lifecycle (spot, on-demand), lifecycle_state (InService, Terminated),
+    from the notice of an interruption on spot_action ({action, time}), from the recommendation to rebalance on
+    rebalance (its time). Times are ISO 8601 with seconds, UTC."""
     running: bool = True
 
     @property
     def instance_id(self) -> str:
         """What the machine is told that its id is."""
         return str(self.metadata.get("instance_id", self.id))
+
+    @property
+    def pool(self) -> str | None:
+        """The pool whose group the machine is a member of. Such a machine is replaced, never repaired: it boots once,
+        and what ends it ends it for good."""
+        found = self.metadata.get("pool") or self.metadata.get("group")
+        return None if found is None else str(found)
 
 
 def to_json(spec: MachineSpec) -> str:

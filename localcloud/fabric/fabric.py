@@ -55,11 +55,15 @@ class Fabric:
         """Make the machines equal to `specs`.
 
         A new id boots (returns when its init runs), one that is gone is destroyed with its disk, one that changed gets
-        its firewall, translation, metadata, cards and power anew.
+        its firewall, translation, metadata, cards and power anew. One that crashed boots again, unless it is of a pool.
 
         Raises LocalCloudError; what it had done by then stays, and the next call goes on from there.
         """
+        self._make(lambda: specs, progress)
+
+    def _make(self, wanted: Callable[[], Mapping[str, MachineSpec]], progress: Callable[[str], None]) -> None:
         with self.cloud.locked("fabric"):
+            specs = wanted()
             _check(specs)
             self._sweep()
             before = self._routers()
@@ -74,7 +78,7 @@ class Fabric:
 
     def repair(self, progress: Callable[[str], None] = lambda _: None) -> None:
         """Put right what a crash left behind, machines that should run included."""
-        self.apply({machine_id: record.spec for machine_id, record in self._store.records().items()}, progress)
+        self._make(lambda: {id_: record.spec for id_, record in self._store.records().items()}, progress)
 
     def machines(self) -> list[MachineState]:
         """Every machine, by slot."""
@@ -83,7 +87,11 @@ class Fabric:
         for record in sorted(self._store.records().values(), key=lambda record: record.slot):
             node = record.spec.node
             cut_from = sorted(min(cut - {node}, default="*") for cut in cuts if node in cut)
-            states.append(MachineState(record.spec, record.slot, self._status(record), tuple(cut_from)))
+            try:
+                states.append(MachineState(record.spec, record.slot, self._status(record), tuple(cut_from)))
+            except FileNotFoundError:
+                if record.exists:
+                    raise
         return states
 
     def first_boot_errors(self) -> dict[str, list[str]]:
@@ -110,6 +118,12 @@ class Fabric:
         """Boot the machine again."""
         with self.cloud.locked("fabric"):
             self._machine(node).reboot()
+
+    def press_power(self, node: str) -> None:
+        """Tell the machine to shut down, as its power button does; whether and when it does is the machine's affair."""
+        for record in self._store.records().values():
+            if record.spec.node == node:
+                Machine(self.cloud, record).press_power()
 
     def cut(self, node: str, other: str | None = None) -> None:
         """Let no packet pass between two machines, or between one and everything, until `heal`."""
@@ -192,6 +206,8 @@ class Fabric:
                 machine.stop()
             return
         if machine.init is not None and machine.supervised:
+            return
+        if record.spec.pool and machine.init is None and machine.began:
             return
         self._wait_for_a_free_boot()
         progress(f"booting {record.spec.node}")

@@ -56,6 +56,11 @@ class Machine:
         return is_locked(self.folder / "supervisor.lock")
 
     @property
+    def began(self) -> bool:
+        """Whether it was ever switched on."""
+        return (self.folder / "console").exists()
+
+    @property
     def booted(self) -> bool:
         """Whether it runs and its first-boot document has been carried out."""
         init = self.init
@@ -93,6 +98,11 @@ class Machine:
             if not wait_until(self._down, STOP_SECONDS):
                 self.kill()
         self._ended()
+
+    def press_power(self) -> None:
+        """Tell it to shut down, and do not wait for that; nothing happens where it does not run."""
+        if (init := self.init) is not None:
+            os.kill(init, POWER_OFF)
 
     def kill(self) -> None:
         """Cut its power: every process ends at once, nothing is written any more."""

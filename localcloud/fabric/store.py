@@ -29,6 +29,11 @@ class Record:
         """Whether it is switched on: one that is on but does not run has crashed."""
         return (self.folder / "power").read_text().strip() == "on"
 
+    @property
+    def exists(self) -> bool:
+        """Whether it is still on record."""
+        return (self.folder / SPEC).exists()
+
     def switch(self, on: bool) -> None:
         """Remember whether it shall run."""
         write_private(self.folder / "power", "on\n" if on else "off\n")
@@ -52,6 +57,8 @@ class Store:
                 spec = from_json(path.read_text())
                 slot = int((path.parent / "slot").read_text())
             except (ValueError, KeyError, TypeError, OSError) as error:
+                if not path.exists():
+                    continue  # destroyed while this one looks
                 raise LocalCloudError(
                     f"{path} is damaged ({error}): `python -m localcloud down` and `up` make the instance anew"
                 ) from error

@@ -18,14 +18,13 @@ from localcloud.provider.servicer import Provider
 PACKAGES = ("hcloud", "aws", "gcp", "tls")
 _THREADS = 32
 """Requests under way at once for a package; the engine asks for 16 resources in parallel unless told otherwise."""
-_running: list[Providers] = []
 
 
 class Providers:
     """The four servers over one world."""
 
     def __init__(self, cloud: Cloud, fabric: Applies) -> None:
-        ledger = Ledger(cloud.world, fabric, project)
+        self.ledger = Ledger(cloud.world, fabric, project)
         self.ports: dict[str, int] = {}
         self._servers: list[grpc.Server] = []
         for package in PACKAGES:
@@ -35,7 +34,8 @@ class Providers:
             )
             kinds = {token: kind for token, kind in KINDS.items() if token.startswith(f"{package}:")}
             lookups = {token: lookup for token, lookup in LOOKUPS.items() if token.startswith(f"{package}:")}
-            provider_pb2_grpc.add_ResourceProviderServicer_to_server(Provider(package, kinds, lookups, ledger), server)
+            provider = Provider(package, kinds, lookups, self.ledger)
+            provider_pb2_grpc.add_ResourceProviderServicer_to_server(provider, server)
             self.ports[package] = server.add_insecure_port("127.0.0.1:0")
             server.start()
             self._servers.append(server)
@@ -50,11 +50,10 @@ class Providers:
             stopped.wait()
 
 
-def serve(cloud: Cloud, fabric: Applies) -> dict[str, int]:
-    """Start the servers for the life of this process; answers package -> port and writes it to `cloud.providers`."""
+def serve(cloud: Cloud, fabric: Applies) -> Providers:
+    """Start the servers, which serve as long as what this answers is held; `cloud.providers` tells their ports."""
     providers = Providers(cloud, fabric)
-    _running.append(providers)
     providers.warm()
     cloud.directory.mkdir(parents=True, exist_ok=True)
     write_private(cloud.providers, json.dumps(providers.ports))
-    return providers.ports
+    return providers

@@ -22,7 +22,8 @@ from tests.localcloud.provider.harness import Harness, Recorder, RefusedError
 
 def test_the_daemon_is_told_the_ports_and_writes_them_down(tmp_path: Path) -> None:
     cloud = Cloud(tmp_path / "instance")
-    ports = serve(cloud, Recorder())
+    providers = serve(cloud, Recorder())
+    ports = providers.ports
     assert json.loads(cloud.providers.read_text()) == ports
     assert stat.S_IMODE(cloud.providers.stat().st_mode) == 0o600
     assert ports.keys() == {"hcloud", "aws", "gcp", "tls"}
