@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 from localcloud.cloud import LocalCloudError
@@ -90,24 +92,37 @@ def codename() -> str:
 
 def raise_inotify_limit(tag: str) -> None:
     """Make room for many machines; the instance `tag` gives it back with `release_inotify_limit`."""
-    now = int(INOTIFY.read_text())
-    before = INOTIFY_BEFORE / "value"
-    if now < INOTIFY_INSTANCES:
-        INOTIFY_BEFORE.mkdir(mode=0o700, exist_ok=True)
-        before.write_text(f"{now}\n")
-        INOTIFY.write_text(f"{INOTIFY_INSTANCES}\n")
-    if before.exists():
-        (INOTIFY_BEFORE / tag).touch()
+    with _inotify_to_itself():
+        now = int(INOTIFY.read_text())
+        before = INOTIFY_BEFORE / "value"
+        if now < INOTIFY_INSTANCES:
+            INOTIFY_BEFORE.mkdir(mode=0o700, exist_ok=True)
+            before.write_text(f"{now}\n")
+            INOTIFY.write_text(f"{INOTIFY_INSTANCES}\n")
+        if before.exists():
+            (INOTIFY_BEFORE / tag).touch()
 
 
 def release_inotify_limit(tag: str) -> None:
     """The last instance to go puts the limit back."""
-    (INOTIFY_BEFORE / tag).unlink(missing_ok=True)
-    before = INOTIFY_BEFORE / "value"
-    if before.exists() and list(INOTIFY_BEFORE.iterdir()) == [before]:
-        INOTIFY.write_text(before.read_text())
-        before.unlink()
-        INOTIFY_BEFORE.rmdir()
+    with _inotify_to_itself():
+        (INOTIFY_BEFORE / tag).unlink(missing_ok=True)
+        before = INOTIFY_BEFORE / "value"
+        if before.exists() and list(INOTIFY_BEFORE.iterdir()) == [before]:
+            INOTIFY.write_text(before.read_text())
+            before.unlink()
+            INOTIFY_BEFORE.rmdir()
+
+
+@contextmanager
+def _inotify_to_itself() -> Generator[None]:
+    """One instance at a time. The lock is on the folder above, which stays when the last instance goes."""
+    folder = os.open(INOTIFY_BEFORE.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(folder)
 
 
 def _has_capability(number: int) -> bool:

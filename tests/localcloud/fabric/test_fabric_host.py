@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
+import re
 import subprocess
+import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from localcloud import host
 from localcloud.cloud import LocalCloudError
+from localcloud.fabric.process import wait_until
 
 
 @pytest.fixture
@@ -43,6 +49,23 @@ def test_a_limit_that_is_high_enough_is_left_alone(limit: Path, tmp_path: Path) 
 def test_releasing_what_was_never_raised_changes_nothing(limit: Path) -> None:
     host.release_inotify_limit("one")
     assert limit.read_text() == "128\n"
+
+
+@pytest.mark.parametrize("change", [host.raise_inotify_limit, host.release_inotify_limit])
+def test_instances_change_the_limit_one_at_a_time(limit: Path, tmp_path: Path, change: Callable[[str], None]) -> None:
+    host.raise_inotify_limit("one")
+    changing = threading.Thread(target=change, args=("one",))
+    folder = os.open(tmp_path, os.O_RDONLY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        (tmp_path / "before" / "two").touch()
+        changing.start()
+        waiter = re.compile(rf"-> FLOCK.*:{os.fstat(folder).st_ino} ")
+        assert wait_until(lambda: bool(waiter.search(Path("/proc/locks").read_text())), 10, 0.01)
+    finally:
+        os.close(folder)
+        changing.join()
+    assert limit.read_text() == f"{host.INOTIFY_INSTANCES}\n"
 
 
 def test_missing_commands_are_named_by_package(monkeypatch: pytest.MonkeyPatch) -> None:
