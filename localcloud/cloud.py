@@ -25,6 +25,8 @@ DESK_ADDRESS = "203.0.113.10"
 """Where whoever runs the program sits; inside the dev stack's admin CIDRs."""
 STRANGER_ADDRESS = "198.51.100.7"
 """Somebody else on the internet."""
+GOOGLE_ADDRESS = "192.0.2.10"
+"""What stands for Google's own servers."""
 
 
 class LocalCloudError(Exception):
@@ -67,6 +69,11 @@ class Cloud:
     def stranger(self) -> str:
         """Network namespace of somebody else on the internet."""
         return f"{self.prefix}stranger"
+
+    @property
+    def google(self) -> str:
+        """Network namespace of what stands for Google's own servers."""
+        return f"{self.prefix}google"
 
     def machine_namespace(self, slot: int) -> str:
         """Network namespace of the machine in `slot`."""

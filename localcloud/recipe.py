@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 PACKAGES: Sequence[str] = (
     "apt", "ca-certificates", "cloud-init", "curl", "dbus", "iperf3", "iproute2", "iptables", "iputils-ping", "locales",
     "nftables", "openssh-server", "openssl", "procps", "python3", "python3-aiohttp", "python3-cryptography",
-    "python3-prometheus-client", "sudo", "systemd", "systemd-sysv", "unattended-upgrades", "wireguard-go",
+    "python3-jwt", "python3-prometheus-client", "sudo", "systemd", "systemd-sysv", "unattended-upgrades",
+    "wireguard-go",
 )  # fmt: skip
 """Installed in the image. WireGuard in user space stands in for the kernel module that clouds' images bring."""
 

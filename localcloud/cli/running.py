@@ -14,7 +14,7 @@ from localcloud.cli.console import fail
 from localcloud.cli.desk import chosen, environment
 from localcloud.cloud import NETNS, Cloud, LocalCloudError
 from localcloud.fabric import Fabric
-from localcloud.fabric.metadata_server import enter_namespace
+from localcloud.fabric.listeners import enter_namespace
 
 NO_COMMAND = 127
 """What shells say of a command that does not exist."""

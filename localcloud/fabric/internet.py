@@ -1,4 +1,4 @@
-"""The network between machines, as namespaces of this host: the internet, the desk, the stranger, private routers.
+"""The network between machines, as namespaces of this host: the internet with what is on it, and private routers.
 
 Every packet stays in these namespaces; the host's own network is neither used nor changed.
 """
@@ -10,10 +10,10 @@ import json
 from collections.abc import Collection, Mapping
 from typing import Any, cast
 
-from localcloud.cloud import DESK_ADDRESS, NETNS, STRANGER_ADDRESS, Cloud
+from localcloud.cloud import NETNS, Cloud
 from localcloud.fabric.firewall import METADATA_ADDRESS, UPLINK, Router, render
 from localcloud.fabric.links import GATEWAY
-from localcloud.fabric.plan import DESK_DEVICE, STRANGER_DEVICE, uplink_address, uplink_device
+from localcloud.fabric.plan import DESK_DEVICE, GOOGLE_DEVICE, PLACES, STRANGER_DEVICE, uplink_address, uplink_device
 from localcloud.fabric.process import run
 
 _TRANSIT = "100.64.0.1"
@@ -35,13 +35,14 @@ def namespaces(prefix: str) -> list[str]:
 
 
 def ensure_internet(cloud: Cloud) -> None:
-    """Make the internet with the desk and the stranger on it, unless they are there whole."""
-    ends = {DESK_DEVICE: (cloud.desk, DESK_ADDRESS), STRANGER_DEVICE: (cloud.stranger, STRANGER_ADDRESS)}
-    if _is_whole(cloud.internet) and all((NETNS / namespace).exists() for namespace, _ in ends.values()):
+    """Make the internet with desk, stranger and Google on it, unless they are there whole."""
+    ends = {DESK_DEVICE: cloud.desk, STRANGER_DEVICE: cloud.stranger, GOOGLE_DEVICE: cloud.google}
+    if _is_whole(cloud.internet) and all((NETNS / namespace).exists() for namespace in ends.values()):
         return
-    delete_namespaces(cloud.internet, cloud.desk, cloud.stranger)
+    delete_namespaces(cloud.internet, *ends.values())
     _make_router(cloud.internet)
-    for device, (namespace, address) in ends.items():
+    for device, namespace in ends.items():
+        address = PLACES[device]
         run("ip", "netns", "add", namespace)
         _batch(
             cloud.internet,

@@ -10,8 +10,9 @@ import subprocess
 from functools import partial
 from pathlib import Path
 
-from localcloud.cloud import Cloud, LocalCloudError, is_locked, write_private
+from localcloud.cloud import GOOGLE_ADDRESS, Cloud, LocalCloudError, is_locked, write_private
 from localcloud.enter import CGROUPS, PATH, init_of
+from localcloud.fabric.authority import GOOGLE_APIS, Authority
 from localcloud.fabric.process import run, wait_until
 from localcloud.fabric.store import Record
 from localcloud.image import REPOSITORY_MOUNT, Image
@@ -41,6 +42,7 @@ class Machine:
     """The machine of a record. Orders that change it are given under the instance's lock `fabric`."""
 
     def __init__(self, cloud: Cloud, record: Record) -> None:
+        self.cloud = cloud
         self.record = record
         self.folder = record.folder
         self.namespace = cloud.machine_namespace(record.slot)
@@ -161,6 +163,25 @@ class Machine:
         configuration = self.folder / "root/etc/cloud/cloud.cfg.d/96_localcloud_user.cfg"
         if not configuration.exists():
             configuration.write_text(_ROOT_USER if spec.cloud == "hetzner" else _DEFAULT_USER)
+        self._trust()
+
+    def _trust(self) -> None:
+        """Have it take what stands for the clouds' own servers for them: its name, and whom it trusts for that."""
+        etc, authority = self.folder / "root/etc", Authority(self.cloud)
+        own = self.folder / "root/usr/local/share/ca-certificates/localcloud.crt"
+        if own.exists():
+            return
+        with (etc / "hosts").open("a") as hosts:
+            hosts.write(f"{GOOGLE_ADDRESS} {GOOGLE_APIS}\n")
+        with (etc / "ssl/certs/ca-certificates.crt").open("a") as bundle:
+            bundle.write(authority.certificate)
+        link = etc / f"ssl/certs/{authority.certificate_name_hash}.0"
+        link.unlink(missing_ok=True)
+        link.symlink_to("/usr/local/share/ca-certificates/localcloud.crt")
+        own.parent.mkdir(parents=True, exist_ok=True)
+        own.write_text(authority.certificate)
+        for path in (etc / "hosts", own.parent, own):
+            path.chmod(0o755 if path.is_dir() else 0o644)  # whatever the umask was
 
     def _end_orphan(self) -> None:
         """An init whose nspawn was killed lives on; booting beside it would use the disk twice."""

@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import ctypes
-import os
 import socket
-import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 from typing import Any, cast
 from urllib.parse import parse_qsl, urlsplit
 
-from localcloud.cloud import NETNS, Cloud, LocalCloudError
+from localcloud.cloud import Cloud, LocalCloudError
 from localcloud.fabric import internet, links
+from localcloud.fabric.authority import Authority
 from localcloud.fabric.firewall import METADATA_ADDRESS
+from localcloud.fabric.listeners import Listeners
 from localcloud.fabric.metadata import Answer, Request, Tokens, answer
 from localcloud.fabric.store import Store
 from localcloud.spec import MachineSpec
 
-_CLONE_NEWNET = 0x40000000
-_LIBC = ctypes.CDLL(None, use_errno=True)
 DEFAULT_TTL = 64
 
 
@@ -30,45 +26,27 @@ class MetadataServers:
         self._cloud = cloud
         self._store = Store(cloud)
         self._tokens = Tokens()
-        self._servers: dict[str, tuple[int, _Server]] = {}
+        self._authority = Authority(cloud)
+        self._listeners = Listeners(self._routers, (METADATA_ADDRESS, 80), self._serve)
 
     def follow(self) -> None:
-        """Serve in every router that there is now: new ones, and ones made anew under an old name."""
-        there = {self._cloud.internet, *internet.namespaces(f"{self._cloud.prefix}n")}
-        for namespace in sorted(there | self._servers.keys()):
-            try:
-                inode = (NETNS / namespace).stat().st_ino
-            except FileNotFoundError:
-                inode = None
-            known = self._servers.get(namespace)
-            if known and known[0] != inode:
-                self._close(namespace)
-            if inode is not None and namespace not in self._servers:
-                self._open(namespace, inode)
+        """Serve in every router that there is now."""
+        self._listeners.follow()
 
     def close(self) -> None:
         """Stop serving."""
-        for namespace in list(self._servers):
-            self._close(namespace)
+        self._listeners.close()
 
-    def _open(self, namespace: str, inode: int) -> None:
-        try:
-            listening = _listen(NETNS / namespace)
-        except OSError:
-            return  # half made: the next look finds it whole
-        server = _Server(listening, self, namespace)
-        threading.Thread(target=server.serve_forever, name=f"metadata {namespace}", daemon=True).start()
-        self._servers[namespace] = (inode, server)
+    def _routers(self) -> set[str]:
+        return {self._cloud.internet, *internet.namespaces(f"{self._cloud.prefix}n")}
 
-    def _close(self, namespace: str) -> None:
-        _, server = self._servers.pop(namespace)
-        server.shutdown()
-        server.server_close()
+    def _serve(self, listening: socket.socket, namespace: str) -> _Server:
+        return _Server(listening, self, namespace)
 
     def handle(self, namespace: str, address: str, request: Request) -> Answer:
         """The answer to a request from `address` on the router in `namespace`."""
         spec = self._machine_at(namespace, address)
-        return Answer(404) if spec is None else answer(spec, request, self._tokens)
+        return Answer(404) if spec is None else answer(spec, request, self._tokens, self._authority)
 
     def _machine_at(self, namespace: str, address: str) -> MachineSpec | None:
         records = self._store.records()
@@ -122,33 +100,3 @@ class _Handler(BaseHTTPRequestHandler):
 
     def log_request(self, code: Any = "-", size: Any = "-") -> None:
         """Requests are not logged: their headers carry tokens, and machines ask often."""
-
-
-def _listen(namespace: Path) -> socket.socket:
-    """A listening socket in another network namespace. Only a thread of its own goes there."""
-    made: list[socket.socket | OSError] = []
-
-    def make() -> None:
-        try:
-            enter_namespace(namespace)
-            made.append(socket.create_server((METADATA_ADDRESS, 80), backlog=128))
-        except OSError as error:
-            made.append(error)
-
-    thread = threading.Thread(target=make)
-    thread.start()
-    thread.join()
-    if isinstance(made[0], OSError):
-        raise made[0]
-    return made[0]
-
-
-def enter_namespace(namespace: Path) -> None:
-    """Move the calling thread into a network namespace. Raises OSError."""
-    descriptor = os.open(namespace, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        if _LIBC.setns(descriptor, _CLONE_NEWNET):
-            code = ctypes.get_errno()
-            raise OSError(code, os.strerror(code), str(namespace))
-    finally:
-        os.close(descriptor)

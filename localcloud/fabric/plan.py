@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 
-from localcloud.cloud import DESK_ADDRESS, STRANGER_ADDRESS
+from localcloud.cloud import DESK_ADDRESS, GOOGLE_ADDRESS, STRANGER_ADDRESS
 from localcloud.fabric.firewall import Cut, Port, Router
 from localcloud.fabric.store import Record
 from localcloud.spec import INTERNET, Interface
 
 DESK_DEVICE = "desk"
 STRANGER_DEVICE = "stranger"
+GOOGLE_DEVICE = "google"
+PLACES = {DESK_DEVICE: DESK_ADDRESS, STRANGER_DEVICE: STRANGER_ADDRESS, GOOGLE_DEVICE: GOOGLE_ADDRESS}
+"""Who is on the internet without being a machine: the internet's end of the link to it -> its address."""
 
 
 def uplink_device(number: int) -> str:
@@ -32,7 +35,7 @@ def routers(
     for record in ordered:
         for card in record.spec.interfaces:
             ports[card.network].append(_port(record, card))
-    ports[INTERNET] += [Port(DESK_DEVICE, (DESK_ADDRESS,)), Port(STRANGER_DEVICE, (STRANGER_ADDRESS,))]
+    ports[INTERNET] += [Port(device, (address,)) for device, address in PLACES.items()]
     for network, number in numbers.items():
         sources = (*outside_addresses(records, network), uplink_address(number))
         ports[INTERNET].append(Port(uplink_device(number), sources))

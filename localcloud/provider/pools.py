@@ -18,7 +18,15 @@ HETZNER6 = ipaddress.IPv6Network("2001:db8:1::/48")
 """Every server has a /64 of it."""
 RESERVED = tuple(
     ipaddress.IPv4Network(text)
-    for text in ("198.18.0.0/15", "203.0.113.0/24", "198.51.100.0/24", "169.254.0.0/16", "127.0.0.0/8", "224.0.0.0/3")
+    for text in (
+        "198.18.0.0/15",
+        "192.0.2.0/24",
+        "203.0.113.0/24",
+        "198.51.100.0/24",
+        "169.254.0.0/16",
+        "127.0.0.0/8",
+        "224.0.0.0/3",
+    )
 )
 """Ranges that no private network may have: the local cloud's own internet."""
 

@@ -39,6 +39,9 @@ AWS = MachineSpec(
     metadata={
         "region": "eu-central-1",
         "zone": "eu-central-1a",
+        "account": "123456789012",
+        "created": "2026-03-04T05:06:07Z",
+        "image": "ami-1",
         "instance_type": "t3.micro",
         "labels": {"node": "aws-1"},
         "imds": {"tokens_required": True, "hop_limit": 1},
@@ -55,7 +58,14 @@ GCP = MachineSpec(
     ingress=(WIREGUARD,),
     egress=None,
     forwarding=False,
-    metadata={"project": "p", "zone": "europe-west3-a", "instance_type": "e2-small"},
+    metadata={
+        "project": "p",
+        "project_number": "4711",
+        "zone": "europe-west3-a",
+        "instance_type": "e2-small",
+        "created": "2026-03-04T05:06:07Z",
+        "service_account": "burst@p.iam.gserviceaccount.com",
+    },
 )
 
 
