@@ -1,10 +1,15 @@
-"""What every room's tests share: markers that skip with the reason where this host cannot run the test."""
+"""What every room's tests share: what skips, what stays on one worker, and that no machine outlives the tests."""
 
 import shutil
 import signal
+import subprocess
+import sys
 from functools import cache
+from typing import cast
 
 import pytest
+
+from localcloud.cloud import NETNS, PROJECT, Cloud
 
 signal.signal(signal.SIGINT, signal.default_int_handler)
 """Shells start background jobs with SIGINT ignored, and what tests start and interrupt would ignore it too."""
@@ -31,3 +36,24 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     for marker, why in REASONS.items():
         if item.get_closest_marker(marker) and (reason := why()):
             pytest.skip(reason)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """With several workers, a file's tests on machines are one worker's: they follow each other on the same ones."""
+    for item in items:
+        if item.get_closest_marker("localcloud"):
+            item.add_marker(pytest.mark.xdist_group(item.path.stem))
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Take down the machines of tests that could not: a worker that died, or one with too little time after Ctrl-C."""
+    if hasattr(session.config, "workerinput"):
+        return
+    factory = cast("pytest.TempPathFactory", vars(session.config)["_tmp_path_factory"])
+    folder = factory.getbasetemp()
+    for mark in [*folder.glob("*/*/instance"), *folder.glob("popen-*/*/*/instance")]:
+        cloud = Cloud(mark.parent)
+        if any(NETNS.glob(f"{cloud.prefix}*")):
+            down = [sys.executable, "-m", "localcloud", "--dir", str(cloud.directory), "down"]
+            subprocess.run(down, cwd=PROJECT, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, check=False)

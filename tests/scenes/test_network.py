@@ -35,7 +35,9 @@ def test_a_full_packet_passes_between_every_pair_unfragmented(scene: Scene) -> N
     payload = str(mtu - 28)
     for (source, _), (_, address) in permutations(ADDRESSES.items(), 2):
         assert scene.succeeds(source, "ping", "-q", "-c", "1", "-W", "2", "-M", "do", "-s", payload, address), source
-    assert not scene.succeeds("aws-1", "ping", "-q", "-c", "1", "-M", "do", "-s", str(mtu - 27), ADDRESSES["gcp-1"])
+    assert not scene.succeeds(
+        "aws-1", "ping", "-q", "-c", "1", "-W", "2", "-M", "do", "-s", str(mtu - 27), ADDRESSES["gcp-1"]
+    )
 
 
 def test_a_peer_removed_by_hand_is_back_within_5_seconds(scene: Scene) -> None:
