@@ -26,7 +26,8 @@ def main() -> int:
             found += machines.rows(folder, say)
     print(table(found))
     print(
-        "\nby hand: the same resources in a flat program; the gateway's wg-quick file with every peer; wg-quick alone."
+        "\nby hand: the same resources in a flat program; the gateway's wg-quick file with every peer; wg-quick and"
+        " the usual forwarding lines."
     )
     print("Ratios are medians of pairs measured in turn, with the least and the greatest.")
     if why:

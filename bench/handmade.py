@@ -1,4 +1,8 @@
-"""A hub and two spokes made by hand: a wg-quick configuration each, and nothing else on the machines."""
+"""A hub and two spokes made by hand, as guides tell people to: wg-quick, the hub's forwarding lines, one open port.
+
+A configuration each and nothing else on the machines. The provider's firewall lets in WireGuard from everywhere, so
+that packets pass as many hooks here as with the program: that firewall's, and the hub's own filter and translation.
+"""
 
 from __future__ import annotations
 
@@ -11,11 +15,18 @@ from bench.place import Place
 from localcloud import host, image
 from localcloud.cloud import Cloud
 from localcloud.fabric import Fabric
-from localcloud.spec import INTERNET, Interface, MachineSpec
+from localcloud.spec import INTERNET, Interface, MachineSpec, Rule
 
 HUB, ONE, TWO = "hub", "one", "two"
 PUBLIC = {HUB: "198.18.1.10", ONE: "198.18.1.11", TWO: "198.18.1.12"}
 OVERLAY = {HUB: "10.100.0.1", ONE: "10.100.1.1", TWO: "10.100.1.2"}
+
+FORWARDING = (
+    "PostUp = sysctl -w net.ipv4.ip_forward=1",
+    "PostUp = iptables -A FORWARD -i %i -j ACCEPT; iptables -A FORWARD -o %i -j ACCEPT",
+    "PostUp = iptables -t nat -A POSTROUTING -o eth0 -j MASQUERADE",
+)
+OPEN = Rule("udp", (51820, 51820), ("0.0.0.0/0", "::/0"))
 
 USER_DATA = """\
 #cloud-config
@@ -72,7 +83,7 @@ def _machine(name: str, private_key: str, peers: list[list[str]], mtu: int) -> M
         f"PrivateKey = {private_key}",
         "ListenPort = 51820",
         f"MTU = {mtu}",
-        *(["PostUp = sysctl -w net.ipv4.ip_forward=1"] if name == HUB else []),
+        *(FORWARDING if name == HUB else ()),
         *(line for peer in peers for line in peer),
     ]
     return MachineSpec(
@@ -83,7 +94,7 @@ def _machine(name: str, private_key: str, peers: list[list[str]], mtu: int) -> M
         user_data=USER_DATA.format(config="\n".join(f"    {line}" for line in lines)),
         ssh_keys=(),
         interfaces=(Interface("eth0", INTERNET, PUBLIC[name], 32, 1500, public=PUBLIC[name]),),
-        ingress=None,
+        ingress=(OPEN,),
         egress=None,
         forwarding=True,
     )
