@@ -5,9 +5,9 @@ from __future__ import annotations
 import subprocess
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from ipaddress import IPv4Network, ip_network
+from ipaddress import IPv4Network
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 INTERFACE = "wg0"
 _TIMEOUT = 10.0
@@ -19,9 +19,11 @@ class WireGuardError(Exception):
     """wg(8) or ip(8) refused or did not answer; the message has what it said."""
 
 
-@dataclass(frozen=True)
-class PeerState:
-    """A peer as the interface has it. ``handshake`` is in seconds since 1970, 0 for never; the rest counts bytes."""
+class PeerState(NamedTuple):
+    """A peer as the interface has it. ``handshake`` is in seconds since 1970, 0 for never; the rest counts bytes.
+
+    A tuple, for there are thousands, made anew at every look.
+    """
 
     public_key: str
     endpoint: str | None
@@ -64,14 +66,17 @@ class WireGuard(Protocol):
 
 
 def parse_dump(text: str) -> dict[str, PeerState]:
-    """The peers in the output of ``wg show wg0 dump``; its first line has the private key and is passed over."""
+    """The peers in the output of ``wg show wg0 dump``; its first line has the private key and is passed over.
+
+    wg(8) prints prefixes in their shortest form (inet_ntop(3)), so they are taken as they stand.
+    """
     found: dict[str, PeerState] = {}
     for line in text.splitlines()[1:]:
         key, _, endpoint, allowed, handshake, received, sent, keepalive = line.split("\t")
         found[key] = PeerState(
             key,
             None if endpoint == "(none)" else endpoint,
-            frozenset() if allowed == "(none)" else frozenset(str(ip_network(each)) for each in allowed.split(",")),
+            frozenset(() if allowed == "(none)" else allowed.split(",")),
             int(handshake),
             int(received),
             int(sent),

@@ -22,7 +22,7 @@ MAY_IMPORT = {
 }
 """Room -> the rooms of ours it may import. `bench` and `tests` may import any."""
 
-FROM_DISTRIBUTION = {"aiohttp", "cryptography", "prometheus_client"}
+FROM_DISTRIBUTION = {"aiohttp", "cryptography", "jwt", "prometheus_client"}
 """What machines have besides the standard library."""
 
 MAX_LINES = 400

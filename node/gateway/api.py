@@ -10,6 +10,9 @@ from typing import Any, Protocol
 
 from aiohttp import web
 
+from node.gateway.lease import Refusal
+from node.gateway.pool_api import Joins, Leaseholders, bearer, refused, routes, source
+
 LIMIT = 4 << 20
 """Bytes of a roster or an archive."""
 _BODIES = 16
@@ -33,6 +36,12 @@ class Service(Protocol):
 
     def is_overlay(self, address: str) -> bool: ...
 
+    @property
+    def joins(self) -> Joins: ...
+
+    @property
+    def members(self) -> Leaseholders: ...
+
 
 def _answer(status: int, reason: str) -> web.Response:
     return web.json_response({"status": status, "reason": reason}, status=status)
@@ -55,6 +64,16 @@ def _came_by_tunnel(service: Service, request: web.Request) -> bool:
     address = ip_address(str(name[0]).partition("%")[0])
     mapped = getattr(address, "ipv4_mapped", None)
     return service.is_overlay(str(mapped or address))
+
+
+def _check_token(service: Service, request: web.Request) -> None:
+    """Refusal unless a machine asks that may join: before it has a tunnel it needs the release from here."""
+    token, who = bearer(request), source(request)
+    service.joins.admit(who, token)
+    if not service.joins.pools_of(token):
+        refusal = Refusal(403, "only over the overlay, or with a join token")
+        service.joins.failed(who, token, refusal, path=request.path)
+        raise refusal
 
 
 def application(service: Service) -> web.Application:
@@ -83,7 +102,10 @@ def application(service: Service) -> web.Application:
 
     async def get_release(request: web.Request) -> web.Response:
         if not _came_by_tunnel(service, request):
-            return _answer(403, "only over the overlay")
+            try:
+                _check_token(service, request)
+            except Refusal as refusal:
+                return refused(refusal)
         archive, headers = service.release_archive()
         return web.Response(body=archive, headers=headers, content_type="application/gzip")
 
@@ -94,6 +116,7 @@ def application(service: Service) -> web.Application:
             web.put("/v1/release", put_release),
             web.get("/v1/status", get_status),
             web.get("/v1/release", get_release),
+            *routes(service.joins, service.members, lambda request: _came_by_tunnel(service, request)),
         ]
     )
     return app

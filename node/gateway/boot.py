@@ -22,7 +22,7 @@ def restore(network: Network, pinger: Pinger) -> None:
     except (WireGuardError, OSError) as error:
         say(f"the network cannot be restored yet: {error}")
         return
-    pinger.send(network.peer_addresses().values())
+    pinger.send(network.addresses())
 
 
 def check() -> None:
@@ -33,10 +33,10 @@ def check() -> None:
     from node.gateway import service
 
     network = Network(machine.load(), WgTool(), NftTool())
-    network.load()
+    network.load(read_only=True)
     network.rosters.verify()
-    if network.rosters.kept:
-        network.desired(network.rosters.kept.roster)
+    network.plan()
+    network.leases.close()
     say(f"the state and {service.__name__} are well")
 
 

@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import time
+from collections.abc import Callable, Mapping, Set
 from pathlib import Path
 from typing import cast
 
 from node import files
 from node.log import say
 
+MANY = 200
+"""With more peers than these some are always on the move, and the file would be written at every look."""
+PAUSE_SECONDS = 30.0
+"""Between two writes of that many."""
+
 
 class Endpoints:
     """Public key -> ``host:port`` in ``path``. Only a memory: one that cannot be read is put aside, loudly."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, clock: Callable[[], float] = time.monotonic) -> None:
         self._path = path
+        self._clock = clock
+        self._written = float("-inf")
+        self._is_behind = False
         self.known: dict[str, str] = {}
 
     def load(self) -> None:
@@ -32,10 +41,16 @@ class Endpoints:
             self._path.replace(aside)
             say(f"{error} It is kept as {aside}.")
 
-    def remember(self, heard: Mapping[str, str], keys: Iterable[str]) -> None:
+    def remember(self, heard: Mapping[str, str], keys: Set[str]) -> None:
         """Note where peers were heard from now, and forget all but ``keys``; the disk is touched only by a change."""
-        wanted = set(keys)
-        now = {key: value for key, value in {**self.known, **heard}.items() if key in wanted}
+        now = {key: value for key, value in {**self.known, **heard}.items() if key in keys}
         if now != self.known:
-            files.write(self._path, {"endpoints": now})
-            self.known = now
+            self.known, self._is_behind = now, True
+        if len(now) <= MANY or self._clock() - self._written >= PAUSE_SECONDS:
+            self.flush()
+
+    def flush(self) -> None:
+        """Bring the file up to what is known."""
+        if self._is_behind:
+            files.write(self._path, {"endpoints": self.known})
+            self._is_behind, self._written = False, self._clock()

@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import signal
 import socket
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 from node import release
+from node.gateway.admission import Admission, Store
 from node.gateway.api import application
+from node.gateway.audit import Audit
 from node.gateway.health import Health
+from node.gateway.identity.gcp import GoogleKeys
 from node.gateway.listener import Listener, tls_context
+from node.gateway.members import Members
 from node.gateway.network import Network
+from node.gateway.tickets import load_seal
 from node.log import say
 from node.ping import Pinger
 from node.pulse import Pulse
@@ -23,27 +30,67 @@ from node.wireguard import WireGuardError
 TICK_SECONDS = 2.0
 TRIAL_SECONDS = 0.2
 """Between two looks at a newer release's self-check."""
-PROBE_SECONDS = 5.0
+PROBE_SECONDS = 4.0
+"""Between two probes of a peer: three of them go by until one that vanished counts as unhealthy."""
+PROBE_STEPS = 8
+"""The peers are probed in as many parts, for thousands of answers at once would overrun the socket."""
 CHECK_SECONDS = 30.0
 STALE_SECONDS = 15.0
 """Without a successful reconcile for this long the service says that it is not healthy."""
 
 
-class Service:
-    """A gateway's roster, network and release behind the API; ``stop`` is set by a signal or for a newer release."""
+class Batch:
+    """One job for all who ask for it while another runs: what was asked for before a job begins is done by it."""
 
-    def __init__(self, network: Network, health: Health, pulse: Pulse, own: release.Release) -> None:
+    def __init__(self, job: Callable[[], Awaitable[None]]) -> None:
+        self._job = job
+        self._turn = asyncio.Lock()
+        self._next: asyncio.Task[None] | None = None
+
+    async def run(self) -> None:
+        """Wait until a job that began after this call has ended; raises what it raised."""
+        if self._next is None:
+            self._next = asyncio.create_task(self._run())
+        await asyncio.shield(self._next)
+
+    async def _run(self) -> None:
+        async with self._turn:
+            self._next = None
+            await self._job()
+
+
+class Service:
+    """A gateway's roster, network, members and release behind the API; a signal or a newer release sets ``stop``."""
+
+    def __init__(
+        self,
+        network: Network,
+        health: Health,
+        pulse: Pulse,
+        own: release.Release,
+        private_key: str | None = None,
+        google: GoogleKeys | None = None,
+    ) -> None:
         self.stop = asyncio.Event()
         self._network = network
         self._health = health
         self._pulse = pulse
         self._own = own
         self._wake = asyncio.Event()
-        self._lock = asyncio.Lock()
+        self._storing = asyncio.Lock()
+        self._interface = asyncio.Lock()
         self._reconciled: float | None = None
         self._trial: release.Trial | None = None
         self._trial_end = 0.0
         self._problem = ""
+        state, files = network.config.state, network.config.files
+        self._store = Store()
+        self._audit = Audit(state / "audit.jsonl")
+        flush, seal = Batch(self._apply_leases).run, load_seal(files / "seal.key")
+        self.joins = Admission(
+            network, health, self._store, self._audit, flush, seal, private_key, google or GoogleKeys()
+        )
+        self.members = Members(network, health, self._store, self._audit, flush, seal, self.joins)
 
     def status(self, *, with_peers: bool) -> dict[str, Any]:
         kept, failed = self._network.rosters.kept, release.failed()
@@ -65,6 +112,7 @@ class Service:
         if with_peers:
             found["peers"] = self._network.peer_status(self._health.healthy())
             found["drift_repaired"] = self._network.drift_repaired
+            found |= self.members.status()
         return found
 
     def is_overlay(self, address: str) -> bool:
@@ -77,14 +125,16 @@ class Service:
         }
 
     async def offer_roster(self, body: bytes, signature: str | None) -> tuple[int, str]:
-        return await self._offer("roster", lambda: self._network.rosters.offer(body, signature))
+        answer = await self._offer("roster", lambda: self._network.rosters.offer(body, signature))
+        await self.members.follow()
+        return answer
 
     async def offer_release(self, headers: Mapping[str, str], body: bytes) -> tuple[int, str]:
         key = self._network.config.signing_public_key
         return await self._offer("release", lambda: release.store(key, headers, body))
 
     async def _offer(self, what: str, take: Callable[[], tuple[int, str]]) -> tuple[int, str]:
-        async with self._lock:
+        async with self._storing:
             try:
                 status, reason = await asyncio.to_thread(take)
             except OSError as error:
@@ -93,6 +143,15 @@ class Service:
         if status == 201:
             self._wake.set()
         return status, reason
+
+    async def _apply_leases(self) -> None:
+        """Bring changed leases to the interface; what it does not take now, the next reconcile tries again."""
+        try:
+            async with self._interface:
+                await asyncio.to_thread(self._network.apply_leases)
+        except (WireGuardError, OSError) as error:
+            self._wake.set()
+            say(f"the interface does not take a change: {error}")
 
     async def run(self) -> None:
         """Tick until told to stop, and probe on the way."""
@@ -107,6 +166,7 @@ class Service:
             probes.cancel()
             if self._trial:
                 self._trial.end()
+            await self.members.close()
 
     def end(self) -> None:
         """End :meth:`run` soon."""
@@ -115,11 +175,13 @@ class Service:
 
     async def _tick(self) -> None:
         try:
-            async with self._lock:
+            await self.members.follow()
+            async with self._interface:
                 made = await asyncio.to_thread(self._network.reconcile)
             if made:
                 say(f"changed {len(made)} peers")
                 self._health.greet(self._network.peer_addresses().values())
+            await self.members.tick()
             self._reconciled, self._problem = time.monotonic(), ""
         except (WireGuardError, OSError) as error:
             if str(error) != self._problem:
@@ -148,18 +210,39 @@ class Service:
             self.end()
 
     async def _probe(self) -> None:
-        loop = asyncio.get_running_loop()
+        part = 0
         while True:
-            self._health.round(self._network.peer_addresses().values())
-            end = loop.time() + PROBE_SECONDS
-            while loop.time() < end:
-                await asyncio.sleep(PROBE_SECONDS / 10)
-                self._health.collect()
+            everybody = set(self._network.addresses())
+            self._health.keep(everybody)
+            self._health.round(address for address in everybody if int(address) % PROBE_STEPS == part)
+            await asyncio.sleep(PROBE_SECONDS / PROBE_STEPS)
+            self.members.watch()
+            part = (part + 1) % PROBE_STEPS
+
+    def close(self) -> None:
+        """Give back what the service holds open."""
+        self._store.close()
+        self._audit.close()
+        self._network.leases.close()
+
+
+def own_key() -> str | None:
+    """The private key of the gateway's interface, as first boot wrote it; None when there is none to be read."""
+    path = Path(os.environ.get("HYBRIDNET_WIREGUARD", "/etc/wireguard/wg0.conf"))
+    try:
+        lines = path.read_text().splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        say(f"{path} cannot be read, so no machine of a pool can join: {error}")
+        return None
+    found = [
+        value.strip() for name, _, value in (line.partition("=") for line in lines) if name.strip() == "PrivateKey"
+    ]
+    return found[0] if found else None
 
 
 async def serve(network: Network, pinger: Pinger, pulse: Pulse, listener: socket.socket) -> None:
     """The service until SIGTERM, SIGINT, a newer release or the end of stage 0."""
-    service = Service(network, Health(pinger), pulse, release.running())
+    service = Service(network, Health(pinger), pulse, release.running(), own_key())
     loop = asyncio.get_running_loop()
 
     for each in (signal.SIGTERM, signal.SIGINT):
@@ -170,3 +253,4 @@ async def serve(network: Network, pinger: Pinger, pulse: Pulse, listener: socket
         await service.run()
     finally:
         await https.close()
+        service.close()

@@ -152,9 +152,9 @@ class MemoryWireGuard:
         old = self.state.get(change.public_key, PeerState(change.public_key, None, frozenset(), 0, 0, 0, None))
         allowed = old.allowed_ips if change.allowed_ips is None else frozenset(map(str, change.allowed_ips))
         for key_, other in self.state.items():
-            self.state[key_] = replace(other, allowed_ips=other.allowed_ips - allowed)
-        self.state[change.public_key] = replace(
-            old,
+            if not allowed.isdisjoint(other.allowed_ips):
+                self.state[key_] = other._replace(allowed_ips=other.allowed_ips - allowed)
+        self.state[change.public_key] = old._replace(
             allowed_ips=allowed,
             endpoint=change.endpoint or old.endpoint,
             keepalive=old.keepalive if change.keepalive is None else change.keepalive or None,

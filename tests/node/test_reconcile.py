@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import random
-from dataclasses import replace
 from ipaddress import IPv4Network
 
 import pytest
 
-from node.reconcile import changes, heard_from
+from node.reconcile import Wanted, changes, heard_from, wanted
 from node.wireguard import Change, PeerState, arguments, parse_dump, run
 from node.wireguard import WireGuardError as Failure
 from overlay.model import Peer
@@ -22,16 +21,20 @@ def peer(public_key: str, network: IPv4Network, endpoint: str | None = None, kee
     return Peer(public_key, endpoint, (network,), keepalive)
 
 
+def plan(*peers: Peer) -> dict[str, Wanted]:
+    return {each.public_key: wanted(each) for each in peers}
+
+
 def state(public_key: str, network: IPv4Network, endpoint: str | None = "198.51.100.7:51820") -> PeerState:
     return PeerState(public_key, endpoint, frozenset({str(network)}), 1, 10, 20, None)
 
 
 def test_a_peer_that_is_right_is_left_alone() -> None:
-    assert changes([peer(A, NET_A)], {A: state(A, NET_A)}, {A: "203.0.113.9:1"}) == []
+    assert changes(plan(peer(A, NET_A)), {A: state(A, NET_A)}, {A: "203.0.113.9:1"}) == []
 
 
 def test_a_missing_peer_is_added_with_the_endpoint_it_was_last_heard_from() -> None:
-    desired = [peer(A, NET_A, "198.51.100.1:51820", 25)]
+    desired = plan(peer(A, NET_A, "198.51.100.1:51820", 25))
     assert changes(desired, {}, {A: "203.0.113.9:1"}) == [
         Change(A, allowed_ips=(NET_A,), endpoint="203.0.113.9:1", keepalive=25)
     ]
@@ -39,24 +42,24 @@ def test_a_missing_peer_is_added_with_the_endpoint_it_was_last_heard_from() -> N
 
 
 def test_a_stranger_is_removed_before_its_prefix_is_given_away() -> None:
-    assert changes([peer(A, NET_A)], {B: state(B, NET_A)}, {}) == [
+    assert changes(plan(peer(A, NET_A)), {B: state(B, NET_A)}, {}) == [
         Change(B, remove=True),
         Change(A, allowed_ips=(NET_A,)),
     ]
 
 
 def test_only_what_is_wrong_of_a_peer_is_changed() -> None:
-    assert changes([peer(A, NET_B)], {A: state(A, NET_A)}, {}) == [Change(A, allowed_ips=(NET_B,))]
-    assert changes([peer(A, NET_A, keepalive=25)], {A: state(A, NET_A)}, {}) == [Change(A, keepalive=25)]
-    on = replace(state(A, NET_A), keepalive=25)
-    assert changes([peer(A, NET_A)], {A: on}, {}) == [Change(A, keepalive=0)]
-    assert changes([peer(A, NET_A, "198.51.100.1:1")], {A: state(A, NET_A, None)}, {}) == [
+    assert changes(plan(peer(A, NET_B)), {A: state(A, NET_A)}, {}) == [Change(A, allowed_ips=(NET_B,))]
+    assert changes(plan(peer(A, NET_A, keepalive=25)), {A: state(A, NET_A)}, {}) == [Change(A, keepalive=25)]
+    on = state(A, NET_A)._replace(keepalive=25)
+    assert changes(plan(peer(A, NET_A)), {A: on}, {}) == [Change(A, keepalive=0)]
+    assert changes(plan(peer(A, NET_A, "198.51.100.1:1")), {A: state(A, NET_A, None)}, {}) == [
         Change(A, endpoint="198.51.100.1:1")
     ]
 
 
 def test_a_peer_that_moved_keeps_the_endpoint_it_moved_to() -> None:
-    assert changes([peer(A, NET_A, "198.51.100.1:1")], {A: state(A, NET_A, "203.0.113.77:9")}, {}) == []
+    assert changes(plan(peer(A, NET_A, "198.51.100.1:1")), {A: state(A, NET_A, "203.0.113.77:9")}, {}) == []
 
 
 @pytest.mark.parametrize("seed", range(50))
@@ -73,13 +76,13 @@ def test_from_anything_one_round_reaches_the_roster_and_the_next_changes_nothing
         ]
 
     interface = MemoryWireGuard()
-    interface.apply(changes(some(), {}, {}))
+    interface.apply(changes(plan(*some()), {}, {}))
     desired = some()
-    interface.apply(changes(desired, interface.peers(), {}))
+    interface.apply(changes(plan(*desired), interface.peers(), {}))
     assert {each.public_key: frozenset(map(str, each.allowed_ips)) for each in desired} == {
         each.public_key: each.allowed_ips for each in interface.state.values()
     }
-    assert changes(desired, interface.peers(), {}) == []
+    assert changes(plan(*desired), interface.peers(), {}) == []
 
 
 DUMP = (

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import stat
-from dataclasses import replace
 from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any
@@ -108,7 +107,7 @@ def test_a_restart_brings_the_peers_back_where_they_were_last_heard_from(config:
     before.rosters.offer(*signed(stack, roster(1, spokes=2)))
     before.reconcile()
     spoke = key("spoke-1")
-    interface.state[spoke] = replace(interface.state[spoke], endpoint="203.0.113.9:4242", handshake=1)
+    interface.state[spoke] = interface.state[spoke]._replace(endpoint="203.0.113.9:4242", handshake=1)
     before.reconcile()
 
     fresh = MemoryWireGuard(size=1500)
@@ -124,11 +123,11 @@ def test_a_restart_brings_the_peers_back_where_they_were_last_heard_from(config:
 def test_endpoints_of_gone_peers_are_forgotten_and_nothing_is_written_without_a_change(tmp_path: Path) -> None:
     path = tmp_path / "endpoints.json"
     memory = Endpoints(path)
-    memory.remember({"a": "1.2.3.4:5", "b": "1.2.3.4:6"}, ["a", "b"])
+    memory.remember({"a": "1.2.3.4:5", "b": "1.2.3.4:6"}, {"a", "b"})
     inode = path.stat().st_ino
-    memory.remember({"a": "1.2.3.4:5"}, ["a", "b"])
+    memory.remember({"a": "1.2.3.4:5"}, {"a", "b"})
     assert path.stat().st_ino == inode
-    memory.remember({}, ["b"])
+    memory.remember({}, {"b"})
     again = Endpoints(path)
     again.load()
     assert again.known == {"b": "1.2.3.4:6"}

@@ -1,0 +1,258 @@
+"""The pools' machines after their joining: what they say of themselves, how they leave, and whose time is over."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hmac
+import time
+from collections.abc import Awaitable, Callable
+from ipaddress import IPv4Address
+from typing import Any
+
+from node.gateway.admission import Admission, Store
+from node.gateway.audit import Audit
+from node.gateway.cleanup import ANNOUNCE_SECONDS, Cleanup
+from node.gateway.health import Health
+from node.gateway.lease import Lease, Refusal, State
+from node.gateway.network import Network
+from node.gateway.tickets import Seal
+from node.log import say
+from overlay.pools import usable_addresses
+
+LEAVE_SECONDS = 0.3
+"""After the answer to a leave: so much later its peer goes, and with it the way of the answer."""
+PRUNE_SECONDS = 3600.0
+
+
+class Members:
+    """The machines that hold leases of ``network``. ``clock`` gives seconds since 1970, ``ticks`` monotonic ones."""
+
+    def __init__(
+        self,
+        network: Network,
+        health: Health,
+        store: Store,
+        audit: Audit,
+        flush: Callable[[], Awaitable[None]],
+        seal: Seal | None,
+        admission: Admission,
+        clock: Callable[[], float] = time.time,
+        ticks: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.admission = admission
+        self._network = network
+        self._leases = network.leases
+        self._health = health
+        self._store = store
+        self._audit = audit
+        self._flush = flush
+        self._seal = seal
+        self._clock = clock
+        self._ticks = ticks
+        self._cleanup = Cleanup(clock, ticks)
+        self._paused: str | None = None
+        self._followed: str | None = None
+        self._started = ticks()
+        self._pruned = float("-inf")
+        self._connected = set(network.addresses())
+        """Who counts as connected: at first all that were there, so that a restart is nobody's coming or going."""
+        self._leaving: set[asyncio.Task[None]] = set()
+
+    # What a machine asks through the tunnel.
+
+    def _authentic(self, address: str, secret: str | None) -> Lease:
+        """The lease of whoever speaks from this overlay address with its secret; Refusal (404, 403)."""
+        lease = self._leases.at(IPv4Address(address))
+        if lease is None or lease.state == "left" or self._seal is None:
+            raise Refusal(404, "no lease has this address")
+        right = self._seal.secret(lease.id, lease.public_key)
+        if not hmac.compare_digest((secret or "").encode(), right.encode()):
+            raise Refusal(403, "wrong lease secret")
+        return lease
+
+    def tell(self, address: str, secret: str | None) -> dict[str, Any]:
+        """The lease of a machine, as it is told; Refusal."""
+        return _told(self._authentic(address, secret))
+
+    async def change(
+        self, address: str, secret: str | None, state: State | None, weight: int | None, reason: str | None
+    ) -> dict[str, Any]:
+        """Note that a machine drains, or its weight; Refusal."""
+        old = self._authentic(address, secret)
+
+        def keep() -> Lease | None:
+            new = self._leases.change(old.id, state, weight)
+            if new and new.state != old.state:
+                self._audit.lease("drain", new, reason=reason)
+            if new and new.weight != old.weight:
+                self._audit.lease("weight", new, weight=new.weight, reason=reason)
+            return new
+
+        new = await self._store.run(keep)
+        if new is None:
+            raise Refusal(404, "no lease has this address")
+        return _told(new)
+
+    async def leave(self, address: str, secret: str | None, reason: str | None) -> dict[str, Any]:
+        """End a machine's lease a moment after this returns; Refusal."""
+        old = self._authentic(address, secret)
+
+        def keep() -> Lease | None:
+            new = self._leases.change(old.id, "left", None)
+            if new:
+                self._audit.lease("leave", new, reason=reason)
+            return new
+
+        new = await self._store.run(keep)
+        if new is None:
+            raise Refusal(404, "no lease has this address")
+        task = asyncio.create_task(self._finish(new))
+        self._leaving.add(task)
+        task.add_done_callback(self._leaving.discard)
+        return _told(new)
+
+    async def _finish(self, lease: Lease) -> None:
+        await asyncio.sleep(LEAVE_SECONDS)
+        await self._end([lease], lambda _: None)
+
+    async def _end(self, leases: list[Lease], tell: Callable[[Lease], None]) -> None:
+        """End leases and take their peers from the interface. What the disk does not take is tried again later."""
+
+        def keep() -> None:
+            for lease in self._leases.end([each.id for each in leases]):
+                tell(lease)
+
+        try:
+            await self._store.run(keep)
+        except Refusal:
+            return
+        await self._flush()
+
+    # What the gateway does by itself.
+
+    async def follow(self) -> None:
+        """Bring the leases into line with the roster."""
+        kept = self._network.rosters.kept
+        if kept is None or kept.sha256 == self._followed:
+            return
+
+        def keep() -> None:
+            for lease, why in self._leases.follow(kept.roster):
+                self._audit.lease("roster", lease, reason=why)
+            self._audit.write("roster", number=kept.roster.number)
+
+        try:
+            await self._store.run(keep)
+        except Refusal:
+            return
+        self._followed = kept.sha256
+
+    async def tick(self) -> None:
+        """End the leases of those who left or were silent for too long, and forget old ones."""
+        kept = self._network.rosters.kept
+        if kept is None:
+            return
+        leases = self._leases.live()
+        left = [lease for lease in leases if lease.state == "left"]
+        if left and not self._leaving:
+            await self._end(left, lambda _: None)
+        handshakes = {key: state.handshake for key, state in self._network.observed.items()}
+        due = self._cleanup.due(
+            leases,
+            {pool.name: pool.ttl for pool in kept.roster.pools},
+            handshakes,
+            self._health.healthy(),
+            self._network.peer_addresses().values(),
+        )
+        self._tell_pause()
+        if due:
+
+            def tell(lease: Lease) -> None:
+                heard = max(handshakes.get(lease.public_key, 0), lease.joined)
+                self._audit.lease("expire", lease, reason=f"not heard of for {self._clock() - heard:.0f} s")
+
+            await self._end(due, tell)
+        if self._ticks() - self._pruned >= PRUNE_SECONDS:
+            self._pruned = self._ticks()
+            with contextlib.suppress(Refusal):
+                await self._store.run(self._leases.prune)
+
+    def _tell_pause(self) -> None:
+        if self._cleanup.pause == self._paused:
+            return
+        self._paused = self._cleanup.pause
+        if self._paused:
+            say(f"no lease ends for its machine's silence while {self._paused}")
+            self._audit.write("cleanup", state="paused", reason=self._paused)
+        else:
+            say("leases of silent machines end again")
+            self._audit.write("cleanup", state="resumed")
+
+    def watch(self) -> None:
+        """Log who has come and gone by the probes."""
+        healthy = self._health.healthy()
+        if healthy == self._connected:
+            return
+        names = {address: key for key, address in self._network.peer_addresses().items()}
+        for address in healthy - self._connected:
+            self._tell_health("connect", address, names)
+            self._connected.add(address)
+        if self._ticks() - self._started < ANNOUNCE_SECONDS:
+            return
+        for address in self._connected - healthy:
+            self._tell_health("disconnect", address, names)
+            self._connected.discard(address)
+
+    def _tell_health(self, event: str, address: IPv4Address, names: dict[IPv4Address, str]) -> None:
+        """A line, unless the peer is none any more: its leaving or expiry was told."""
+        lease, kept = self._leases.at(address), self._network.rosters.kept
+        if lease:
+            self._audit.lease(event, lease)
+        elif kept and address in names:
+            node = next(node for node in kept.roster.nodes if node.address == address)
+            self._audit.write(event, node=node.name, address=str(address))
+
+    # What the status tells.
+
+    def status(self) -> dict[str, Any]:
+        """``leases``, ``pools`` and ``cleanup`` of ``GET /v1/status``."""
+        healthy, kept = self._health.healthy(), self._network.rosters.kept
+        leases = [
+            {
+                **_told(lease),
+                "public_key": lease.public_key,
+                "instance_id": lease.instance_id,
+                "joined": lease.joined,
+                **self._network.told(lease.public_key),
+                "healthy": lease.address in healthy,
+            }
+            for lease in self._leases.live()
+        ]
+        pools: dict[str, dict[str, int]] = {}
+        for pool in kept.roster.pools if kept else ():
+            assert kept
+            members, resting = self._leases.of_pool(pool.name), self._leases.resting(pool)
+            size = len(usable_addresses(pool.addresses, kept.roster.network.site(pool.site).subnet))
+            pools[pool.name] = {
+                "limit": pool.limit,
+                "working": sum(map(self.admission.is_working, members)),
+                "leases": len(members),
+                "resting": resting,
+                "free": max(0, size - len(members) - resting),
+            }
+        return {"leases": leases, "pools": pools, "cleanup": self._cleanup.pause}
+
+    async def close(self) -> None:
+        """Finish the leaves that were answered."""
+        await asyncio.gather(*self._leaving)
+
+
+def _told(lease: Lease) -> dict[str, Any]:
+    return {
+        "name": lease.name,
+        "pool": lease.pool,
+        "address": str(lease.address),
+        "state": lease.state,
+        "weight": lease.weight,
+    }
