@@ -23,7 +23,7 @@ TTL = 20
 
 def joined(scene: Scene, pool: str, count: int) -> bool:
     """Whether a pool has just that many machines, all of which work at the gateway."""
-    working = {lease["name"] for lease in scene.leases(pool) if lease["healthy"] and lease["state"] == "working"}
+    working = {lease["name"] for lease in scene.leases(pool) if lease["healthy"] and lease["state"] == "active"}
     return len(working) == count and working == set(scene.members(pool))
 
 
@@ -157,7 +157,7 @@ def test_an_interrupted_member_drains_leaves_and_is_replaced(scene: Scene, pool:
 
     def told() -> bool:
         lease = lease_of(scene, member)
-        return lease is None or lease["state"] != "working"
+        return lease is None or lease["state"] != "active"
 
     wait_for("draining at the gateway", told, 6)
     wait_for("its leave", lambda: lease_of(scene, member) is None, after)
@@ -177,7 +177,7 @@ def test_a_rebalance_recommendation_lowers_the_weight_at_once(scene: Scene) -> N
 
     def lowered() -> bool:
         lease = lease_of(scene, member)
-        lighter[0] = lease is not None and lease["state"] == "working" and lease["weight"] < 100
+        lighter[0] = lease is not None and lease["state"] == "active" and lease["weight"] < 100
         return lighter[0] or lease is None
 
     wait_for("a lower weight", lowered, 10)
