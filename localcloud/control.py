@@ -42,7 +42,7 @@ class Control:
                 self._server = _Server(path, commands)
         finally:
             os.umask(before)
-        threading.Thread(target=self._server.serve_forever, name="control", daemon=True).start()
+        threading.Thread(target=self._server.serve_forever, args=(0.05,), name="control", daemon=True).start()
 
     def close(self) -> None:
         """Take no more requests, and let those under way end."""

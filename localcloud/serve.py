@@ -1,4 +1,4 @@
-"""The instance's daemon: the providers' servers at the desk and the machines' metadata service.
+"""The instance's daemon: the providers' servers at the desk, the clouds' groups, and what machines ask their clouds.
 
 Machines do not depend on it: one that is started again finds them as they are.
 """
@@ -10,13 +10,22 @@ import logging
 import os
 import signal
 import threading
+import time
+from collections.abc import Callable, Mapping
 from types import FrameType
-from typing import IO
+from typing import IO, TYPE_CHECKING, Any
 
-from localcloud.cloud import Cloud, write_private
+from localcloud.cloud import Cloud, LocalCloudError, write_private
+from localcloud.control import Command, Control
 from localcloud.fabric import Fabric
+from localcloud.fabric.google import GoogleServer
 from localcloud.fabric.metadata_server import MetadataServers
 from localcloud.fabric.process import wait_until
+
+if TYPE_CHECKING:
+    from localcloud.keeper import Keeper
+    from localcloud.provider.ledger import Ledger
+    from localcloud.provider.world import World
 
 log = logging.getLogger("localcloud")
 LOCK_SECONDS = 1
@@ -49,6 +58,7 @@ def _taken(lock: IO[str]) -> bool:
 
 
 def _serve(cloud: Cloud, ready: int | None) -> None:
+    from localcloud.keeper import Keeper
     from localcloud.provider import server
 
     ending = threading.Event()
@@ -59,15 +69,50 @@ def _serve(cloud: Cloud, ready: int | None) -> None:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, end)
-    metadata = MetadataServers(cloud)
-    metadata.follow()
-    ports = server.serve(cloud, Fabric(cloud))
-    log.info("serving %s", ", ".join(f"{package} on {port}" for package, port in ports.items()))
+    asked = (MetadataServers(cloud), GoogleServer(cloud))
+    for servers in asked:
+        servers.follow()
+    fabric = Fabric(cloud)
+    providers = server.serve(cloud, fabric)
+    keeper = Keeper(providers.ledger, fabric)
+    keeper.start()
+    control = Control(cloud, commands(providers.ledger, keeper))
+    log.info("serving %s", ", ".join(f"{package} on {port}" for package, port in providers.ports.items()))
     if ready is not None:
         os.write(ready, b"1")
         os.close(ready)
     while not ending.wait(LOOK_SECONDS):
-        metadata.follow()
+        for servers in asked:
+            servers.follow()
     cloud.providers.unlink(missing_ok=True)
-    metadata.close()
+    control.close()
+    keeper.end()
+    for servers in asked:
+        servers.close()
     log.info("ended")
+
+
+def commands(ledger: Ledger, keeper: Keeper) -> dict[str, Command]:
+    """What the control socket serves, by name."""
+    from localcloud.provider import groups
+    from localcloud.provider.kind import CloudError
+
+    def change(act: Callable[[World], float | None]) -> float | None:
+        try:
+            answer = ledger.change(act)
+        except CloudError as error:
+            raise LocalCloudError(str(error)) from None
+        keeper.wake()
+        return answer
+
+    def scale(told: Mapping[str, Any]) -> None:
+        change(lambda world: groups.scale(world, str(told["pool"]), int(told["size"])))
+
+    def interrupt(told: Mapping[str, Any]) -> float | None:
+        after = None if told["after"] is None else float(told["after"])
+        return change(lambda world: groups.interrupt(world, str(told["node"]), time.time(), after))
+
+    def rebalance(told: Mapping[str, Any]) -> None:
+        change(lambda world: groups.rebalance(world, str(told["node"]), time.time()))
+
+    return {"scale": scale, "interrupt": interrupt, "rebalance": rebalance}

@@ -16,18 +16,22 @@ NOT_RUN = 125
 """Exit status of `exec`, `shell` and `run` when the command could not even be tried."""
 
 _EPILOG = """\
-A NODE is a machine by the name that the stack declares, such as hetzner-gw, hetzner-1 or aws-1.
+A NODE is a machine by the name that the stack declares, such as hetzner-gw, hetzner-1 or aws-1, or a member of a pool
+by the name that `status` shows, such as aws-burst-ef567890.
 
   python -m localcloud up                                  make the stack's machines and show that they reach each other
   python -m localcloud exec aws-1 -- ping -c 3 10.100.1.1  run a command on a machine; its exit status is the command's
   python -m localcloud shell hetzner-gw                    look around on a machine
   python -m localcloud run -- pulumi stack output          run anything where the program runs
   python -m localcloud kill hetzner-gw                     cut a machine's power; `start` boots it again from its disk
+  python -m localcloud scale aws-burst 6                   give a pool six members
+  python -m localcloud interrupt aws-burst-ef567890        take a member away as the cloud takes a spot machine
   python -m localcloud down                                leave nothing behind
 """
 
 
 _NODE = "a machine by the name that the stack declares, such as aws-1"
+_MEMBER = "a member of a pool by the name that `status` shows, such as aws-burst-ef567890"
 _MORE = {
     "up": """\
 Previews first and then makes the changes; without any it only looks. Run it again after an edit of the stack's file
@@ -67,6 +71,24 @@ Exit status: the command's; 127 when there is no such command, 125 when the loca
   python -m localcloud cut aws-1              nothing at all to or from aws-1
 
 `status` lists what is cut, `heal` ends it.""",
+    "scale": """\
+  python -m localcloud scale aws-burst 6
+  python -m localcloud scale gcp-burst 1
+
+A size from the pool's `min` to its `max`. Who leaves is told by its cloud first: on AWS it has up to 120 s to do so.
+Exit status: 0 when the pool has that many members and all of them run, else 1.""",
+    "interrupt": """\
+  python -m localcloud interrupt aws-burst-ef567890               the notice, and the machine is gone in 120 s
+  python -m localcloud interrupt aws-burst-ef567890 --after 10    in 10 s instead of the cloud's own time
+  python -m localcloud interrupt aws-burst-ef567890 --rebalance   AWS's recommendation alone, no end
+
+The group replaces what is taken, and on AWS what is recommended for rebalancing too.
+Exit status: 0 when the machine has been told, else 1.""",
+    "identity": """\
+  python -m localcloud identity >identity.pem
+
+What a site's `identityCertificates` are here, where a pool has `requireIdentity`. `down` forgets the key: after it
+there is another certificate.""",
     "heal": """\
   python -m localcloud heal aws-1 hetzner-gw  ends the cut between the two
   python -m localcloud heal aws-1             ends every cut of aws-1""",
@@ -128,6 +150,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_looking_commands(add)
     _add_running_commands(add)
     _add_machine_commands(add)
+    _add_pool_commands(add)
     return parser
 
 
@@ -196,3 +219,18 @@ def _add_machine_commands(add: _Add) -> None:
         added = add(name, operate.connect, text)
         added.add_argument("node", metavar="NODE", help=_NODE)
         added.add_argument("other", metavar="NODE", nargs="?", help="the other end; none: everything")
+
+
+def _add_pool_commands(add: _Add) -> None:
+    from localcloud.cli import pools
+
+    scale = add("scale", pools.scale, "give a pool another number of members, and wait until they run")
+    scale.add_argument("pool", metavar="POOL", help="a pool by the name that the stack declares, such as aws-burst")
+    scale.add_argument("size", metavar="N", type=int, help="how many")
+    interrupt = add("interrupt", pools.interrupt, "take a pool's member away as its cloud takes a spot machine")
+    interrupt.add_argument("node", metavar="NODE", help=_MEMBER)
+    interrupt.add_argument(
+        "--after", type=float, metavar="S", help="seconds from the notice to the end (default: AWS's 120, GCP's 30)"
+    )
+    interrupt.add_argument("--rebalance", action="store_true", help="give AWS's rebalance recommendation, no notice")
+    add("identity", pools.identity, "print the certificate that Amazon's identity documents are signed with here")

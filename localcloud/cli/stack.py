@@ -81,7 +81,7 @@ def _open(cloud: Cloud, options: argparse.Namespace, console: Console) -> Driver
     fabric = Fabric(cloud)
     fabric.repair(console.detail)
     for machine in fabric.machines():
-        if machine.status == "stopped" and machine.spec.running:
+        if machine.status == "stopped" and machine.spec.running and not machine.spec.pool:
             console.detail(f"starting {machine.spec.node}, which was stopped")
             fabric.start(machine.spec.node)
     console.step("the clouds' providers")

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from cryptography import x509
 
 from localcloud import enter, fast
 from localcloud.cli import mesh
@@ -15,7 +16,7 @@ from localcloud.cli.parser import main
 
 COMMANDS = (
     "up", "preview", "down", "status", "outputs", "exec", "shell", "run", "stop", "start", "kill", "reboot", "cut",
-    "heal",
+    "heal", "scale", "interrupt", "identity",
 )  # fmt: skip
 
 
@@ -38,7 +39,20 @@ def test_every_command_explains_itself(command: str, capsys: pytest.CaptureFixtu
     assert f"usage: python -m localcloud {command}" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("words", [[], ["frobnicate"], ["stop"], ["cut"], ["up", "--stak", "dev"], ["stop", "a", "b"]])
+@pytest.mark.parametrize(
+    "words",
+    [
+        [],
+        ["frobnicate"],
+        ["stop"],
+        ["cut"],
+        ["up", "--stak", "dev"],
+        ["stop", "a", "b"],
+        ["scale", "a"],
+        ["scale", "a", "two"],
+        ["interrupt"],
+    ],
+)
 def test_wrong_words_are_a_usage_error(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="2"):
         main(words)
@@ -63,6 +77,8 @@ def test_without_root_every_command_says_so(
         (["exec", "aws-1"], 125, "exec needs a command"),
         (["run", "--", "true"], 125, "the local cloud is not up"),
         (["outputs", "--json"], 1, "the local cloud is not up"),
+        (["scale", "aws-burst", "6"], 1, "the local cloud is not up"),
+        (["interrupt", "aws-burst-1"], 1, "the local cloud is not up"),
     ],
 )
 def test_before_up_the_commands_say_what_to_do(
@@ -82,6 +98,9 @@ def test_before_up_the_commands_say_what_to_do(
         (["up", "--stack", "nosuch"], "Pulumi.nosuch.yaml: the configuration of stack nosuch is read from it"),
         (["up", "--stack", "../dev"], "'../dev' is no name of a stack"),
         (["cut", "aws-1", "aws-1"], "aws-1 twice"),
+        (["interrupt", "aws-burst-1", "--rebalance", "--after", "3"], "give one of the two"),
+        (["interrupt", "aws-burst-1", "--after", "-1"], "seconds from 0 to 300"),
+        (["interrupt", "aws-burst-1", "--after", "nan"], "seconds from 0 to 300"),
     ],
 )
 def test_what_cannot_be_meant_is_refused(
@@ -99,6 +118,20 @@ def test_an_instance_is_a_folder(
     (tmp_path / "cloud").touch()
     assert main(["--dir", str(tmp_path / "cloud"), command]) == 1
     assert "is no folder" in capsys.readouterr().err
+
+
+def test_the_identity_is_there_before_the_machines_and_stays(
+    as_root: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said: list[str] = []
+    for _ in range(2):
+        assert main(["--dir", str(tmp_path / "cloud"), "identity"]) == 0
+        said.append(capsys.readouterr().out)
+    assert said[0] == said[1]
+    assert x509.load_pem_x509_certificate(said[0].encode()).issuer.rfc4514_string().startswith("CN=ec2")
+    assert "PRIVATE" not in said[0]
+    for path in (tmp_path / "cloud/authority").iterdir():
+        assert path.stat().st_mode & 0o077 == 0, path
 
 
 def test_status_without_machines(as_root: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
