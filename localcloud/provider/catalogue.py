@@ -157,7 +157,7 @@ def _folded(name: str) -> str:
 
 def warm(package: str) -> None:
     """Import what the package's kinds need, so that the first check does not wait for it."""
-    for module in {"aws": ("ec2", "vpc"), "gcp": ("compute",)}.get(package, ()):
+    for module in {"aws": ("ec2", "vpc", "autoscaling", "iam"), "gcp": ("compute", "serviceaccount")}.get(package, ()):
         _import(f"pulumi_{package}.{module}")
     _import(f"pulumi_{package}")
 

@@ -163,6 +163,11 @@ class Kind(ABC):
         _ = told, inputs
         return False
 
+    def renewed(self, old: Inputs, new: Inputs) -> frozenset[str]:
+        """Outputs that a change in place gives another value, which a preview cannot tell yet."""
+        _ = old, new
+        return frozenset()
+
     def restarts(self, record: Record, inputs: Inputs) -> bool:
         """Whether that change stops and starts the machine."""
         _ = record, inputs

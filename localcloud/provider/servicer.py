@@ -121,8 +121,7 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
     def Diff(self, request: provider_pb2.DiffRequest, context: Context) -> provider_pb2.DiffResponse:
         kind = self._kind(request.urn, context)
         new = plain_properties(_sent(request.news))
-        old = plain_properties(_sent(request.old_inputs if request.HasField("old_inputs") else request.olds))
-        old = {name: value for name, value in old.items() if name in kind.shape.inputs}
+        old = self._asked(kind, request)
         response = provider_pb2.DiffResponse(hasDetailedDiff=True, changes=provider_pb2.DiffResponse.DIFF_NONE)
         for path, change in differences(old, new).items():
             if within(path, list(request.ignoreChanges)):
@@ -179,7 +178,10 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
         inputs = plain_properties(sealed)
         told = plain_properties(_sent(request.olds))
         if request.preview:
-            return provider_pb2.UpdateResponse(properties=self._outputs(kind, {**told, **inputs}, sealed))
+            renewed: dict[str, Value] = dict.fromkeys(
+                kind.renewed(Inputs(self._asked(kind, request)), Inputs(inputs)), UNKNOWN
+            )
+            return provider_pb2.UpdateResponse(properties=self._outputs(kind, {**told, **inputs, **renewed}, sealed))
 
         def current(world: World) -> Record:
             if kind.stateless:
@@ -268,6 +270,12 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
         inputs[kind.naming.property] = kind.naming.choose(
             logical, previous if isinstance(previous, str) else None, seed
         )
+
+    @staticmethod
+    def _asked(kind: Kind, request: provider_pb2.DiffRequest | provider_pb2.UpdateRequest) -> dict[str, Value]:
+        """What the resource asked for until now."""
+        old = plain_properties(_sent(request.old_inputs if request.HasField("old_inputs") else request.olds))
+        return {name: value for name, value in old.items() if name in kind.shape.inputs}
 
     def _before(self, urn: str, old: dict[str, Value] | None) -> Inputs | None:
         """What the resource asked for before: when it is to be replaced the engine checks once more without telling."""

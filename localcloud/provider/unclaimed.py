@@ -10,7 +10,12 @@ from localcloud.provider.clouds import KINDS, project
 from localcloud.provider.ledger import Applies, Ledger
 from localcloud.provider.world import World
 
-_UNPROTECTED = {"deleteProtection": False, "disableApiTermination": False, "deletionProtection": False}
+_UNPROTECTED = {
+    "deleteProtection": False,
+    "disableApiTermination": False,
+    "deletionProtection": False,
+    "forceDelete": True,
+}
 
 
 def remove(cloud: Cloud, fabric: Applies, broken_off: Mapping[str, Collection[str]]) -> list[str]:

@@ -58,6 +58,10 @@ class World:
         """An independent copy."""
         return World(self._records, self._counters, self._urns)
 
+    def same(self, other: World) -> bool:
+        """Whether both hold the same."""
+        return self._records == other._records and self._counters == other._counters
+
     def all(self, token: str) -> Iterator[Record]:
         """Every resource of a type, oldest first."""
         return (record for (kind, _), record in self._records.items() if kind == token)

@@ -144,3 +144,28 @@ AMIS = (
     Ami("debian-12-arm64-20261006-2250", DEBIAN, "arm64", "2026-10-06T06:57:18.000Z", "Debian 12 (20261006-2250)"),
 )
 """Names follow the owners' patterns; the local cloud's one image stands for each."""
+
+LAUNCH_TEMPLATE_NAME = r"[a-zA-Z0-9().\-/_]{3,128}"
+"""https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_CreateLaunchTemplate.html"""
+TAGGED_AT_LAUNCH = ("elastic-gpu", "instance", "network-interface", "spot-instances-request", "volume")
+"""https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_LaunchTemplateTagSpecificationRequest.html"""
+VOLUME_THROUGHPUT = (125, 1000)
+"""MiB/s of gp3: terraform-provider-aws, internal/service/ec2/ec2_launch_template.go."""
+
+# https://docs.aws.amazon.com/autoscaling/ec2/APIReference/API_InstancesDistribution.html
+SPOT_STRATEGIES = ("lowest-price", "capacity-optimized", "capacity-optimized-prioritized", "price-capacity-optimized")
+ON_DEMAND_STRATEGIES = ("prioritized", "lowest-price")
+OVERRIDES_PER_GROUP = 40
+"""https://docs.aws.amazon.com/autoscaling/ec2/APIReference/API_LaunchTemplate.html"""
+HOOK_NAME = r"[A-Za-z0-9\-_/]{1,255}"
+HOOK_SECONDS = (30, 7200, 3600)
+"""Least, most, default: https://docs.aws.amazon.com/autoscaling/ec2/APIReference/API_PutLifecycleHook.html"""
+LAUNCHING, TERMINATING = "autoscaling:EC2_INSTANCE_LAUNCHING", "autoscaling:EC2_INSTANCE_TERMINATING"
+INTERRUPTION_SECONDS = 120
+"""From a spot instance's notice to its end: https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/spot-instance-termination-notices.html"""
+
+# https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_iam-quotas.html (characters)
+IAM_NAME = r"[\w+=,.@-]"
+ROLE_NAME_CHARACTERS, PROFILE_NAME_CHARACTERS = 64, 128
+ROLE_DESCRIPTION_CHARACTERS, TRUST_POLICY_CHARACTERS = 1000, 2048
+ROLE_SESSION_SECONDS = (3600, 43200)

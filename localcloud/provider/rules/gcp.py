@@ -109,3 +109,25 @@ IMAGES = (
     Image("debian-cloud", "debian-12", "debian-12-bookworm-v20261014", 10, "2026-10-14T16:20:05.000-07:00"),
 )
 """Families: https://cloud.google.com/compute/docs/images/os-details; the local cloud's one image stands for each."""
+
+TEMPLATE_PREFIX_CHARACTERS, SHORT_SUFFIX_FROM = 54, 38
+"""Longest name prefix of an instance template, and from which length on its suffix is a short one:
+terraform-provider-google, google/services/compute/resource_compute_instance_template.go."""
+BASE_NAME = r"[a-z]([-a-z0-9]{0,56}[a-z0-9])?"
+"""A hyphen and 4 characters follow it: https://cloud.google.com/compute/docs/reference/rest/v1/regionInstanceGroupManagers"""
+GROUP_SIZE = 2000
+"""https://cloud.google.com/compute/docs/instance-groups#limits (regional)"""
+ZONES_PER_GROUP = 3
+"""Of a region that has more, when none are named: https://cloud.google.com/compute/docs/instance-groups/regional-migs"""
+PERCENT_FROM = 10
+"""Size from which on an update policy may be told in percent:
+https://cloud.google.com/compute/docs/instance-groups/rolling-out-updates-to-managed-instance-groups#max_surge"""
+STOP_SECONDS, PREEMPTION_SECONDS = 90, 30
+"""From the power button to the power cut, of an instance that is deleted and of one that is preempted:
+https://cloud.google.com/compute/docs/shutdownscript#shutdown_period and https://cloud.google.com/compute/docs/instances/spot#preemption-process"""
+ACCOUNT_ID = r"[a-z]([-a-z0-9]{4,28}[a-z0-9])"
+"""terraform-provider-google, google/verify/validation.go (ServiceAccountNameRegex)."""
+ACCOUNT_DESCRIPTION_BYTES, ACCOUNT_NAME_BYTES = 256, 100
+"""https://cloud.google.com/iam/docs/reference/rest/v1/projects.serviceAccounts"""
+SCOPE = r"https://www\.googleapis\.com/auth/[a-z0-9._-]+(/[a-z]+)?|[a-z][a-z0-9-]*"
+"""A scope's URL, or an alias such as cloud-platform: https://cloud.google.com/sdk/gcloud/reference/alpha/compute/instances/set-scopes#--scopes"""

@@ -20,8 +20,8 @@ from localcloud.wire import UNKNOWN, Secret, Value
 REQUIRED_KINDS = """
 hcloud: SshKey Firewall FirewallAttachment PrimaryIp Server Network NetworkSubnet ServerNetwork PlacementGroup
 aws: Vpc Subnet InternetGateway RouteTable Route RouteTableAssociation KeyPair SecurityGroup SecurityGroupIngressRule
- SecurityGroupEgressRule Instance Eip EipAssociation
-gcp: Network Subnetwork Router RouterNat Firewall Instance Address
+ SecurityGroupEgressRule Instance Eip EipAssociation LaunchTemplate Group LifecycleHook Role InstanceProfile
+gcp: Network Subnetwork Router RouterNat Firewall Instance Address InstanceTemplate RegionInstanceGroupManager Account
 tls: PrivateKey SelfSignedCert LocallySignedCert CertRequest
 """
 

@@ -6,6 +6,7 @@ import pytest
 
 from localcloud.provider.clouds.aws import common as aws
 from localcloud.provider.clouds.gcp import common as gcp
+from localcloud.provider.clouds.gcp.projection import project_number
 from localcloud.provider.clouds.hcloud import tokens as hcloud
 from localcloud.provider.clouds.hcloud.firewalls import selects
 from localcloud.spec import INTERNET, Interface, MachineSpec, Rule
@@ -118,6 +119,7 @@ def test_an_aws_instance_is_translated_one_to_one_behind_its_groups(clouds: Harn
         egress=(Rule("any", None, ("0.0.0.0/0",)), Rule("any", None, ("0.0.0.0/0",))),
         forwarding=True,
         metadata={
+            "account": "123456789012",
             "instance_type": "t3.micro",
             "image": made["instance"].text("ami"),
             "region": "eu-central-1",
@@ -204,6 +206,11 @@ def test_a_gcp_instance_without_an_external_address_leaves_by_cloud_nat(clouds: 
         forwarding=False,
         metadata={
             "instance_id": made["ginstance"].text("instanceId"),
+            "name": "gcp-1",
+            "project_number": project_number("my-project"),
+            "created": "2026-11-01T07:00:00Z",
+            "preemptible": False,
+            "preempted": False,
             "instance_type": "e2-small",
             "image": "ubuntu-os-cloud/ubuntu-2204-lts",
             "region": REGION,

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import chain
 from typing import ClassVar
 
+from localcloud.provider import members
 from localcloud.provider.inputs import Inputs
 from localcloud.provider.kind import Check, CloudError, Kind
 from localcloud.provider.rules.aws import (
@@ -30,6 +32,11 @@ EGRESS_RULE = "aws:vpc/securityGroupEgressRule:SecurityGroupEgressRule"
 INSTANCE = "aws:ec2/instance:Instance"
 EIP = "aws:ec2/eip:Eip"
 EIP_ASSOCIATION = "aws:ec2/eipAssociation:EipAssociation"
+LAUNCH_TEMPLATE = "aws:ec2/launchTemplate:LaunchTemplate"
+SCALING_GROUP = "aws:autoscaling/group:Group"
+LIFECYCLE_HOOK = "aws:autoscaling/lifecycleHook:LifecycleHook"
+ROLE = "aws:iam/role:Role"
+INSTANCE_PROFILE = "aws:iam/instanceProfile:InstanceProfile"
 
 ACCOUNT = "123456789012"
 
@@ -76,6 +83,11 @@ class AwsKind(Kind):
         if self.arn is not None:
             common["arn"] = f"arn:aws:ec2:{region}:{ACCOUNT}:{self.arn}/{record.id}"
         return {**common, **super().outputs(record, world)}
+
+
+def every_instance(world: World) -> Iterator[Record]:
+    """Everything that runs: the declared instances, and those that groups launched."""
+    return chain(world.all(INSTANCE), members.members(world, "aws"))
 
 
 def region_of(inputs: Inputs, config: Mapping[str, str]) -> str | None:

@@ -13,9 +13,9 @@ from localcloud.provider.clouds.aws.common import (
     EGRESS_RULE,
     GROUP,
     INGRESS_RULE,
-    INSTANCE,
     VPC,
     AwsKind,
+    every_instance,
     exists,
     region_of,
 )
@@ -108,7 +108,7 @@ class SecurityGroup(AwsKind):
         return self.make(inputs, world, config)
 
     def delete(self, record: Record, world: World) -> None:
-        for instance in world.all(INSTANCE):
+        for instance in every_instance(world):
             if record.id in instance.inputs.texts("vpcSecurityGroupIds"):
                 raise CloudError(f"DependencyViolation: resource {record.id} has a dependent object ({instance.id})")
         for other in world.all(GROUP):
@@ -287,7 +287,7 @@ def _check_protocol(check: Check, name: str, rule: Inputs) -> None:
 
 def addresses(group_id: str, world: World) -> list[str]:
     """The private addresses of the machines in the group, as ranges of one."""
-    members = (i for i in world.all(INSTANCE) if group_id in i.inputs.texts("vpcSecurityGroupIds"))
+    members = (i for i in every_instance(world) if group_id in i.inputs.texts("vpcSecurityGroupIds"))
     return [str(ipaddress.ip_network(member.facts.text("privateIp") or "")) for member in members]
 
 

@@ -6,33 +6,29 @@ import base64
 import binascii
 import hashlib
 import ipaddress
-import re
 from collections.abc import Mapping
 from typing import ClassVar
 
 from localcloud.provider import pools
-from localcloud.provider.clouds.aws import images
+from localcloud.provider.clouds.aws import launching
 from localcloud.provider.clouds.aws.common import (
     EIP,
-    GROUP,
     INSTANCE,
     KEY_PAIR,
     SUBNET,
     VPC,
     AwsKind,
     check_tags,
+    every_instance,
     exists,
-    missing,
     need,
     region_of,
 )
 from localcloud.provider.inputs import Inputs
 from localcloud.provider.kind import Check, CloudError, Kind, Naming
 from localcloud.provider.rules.aws import (
-    GROUPS_PER_INTERFACE,
     IMPORTABLE_KEYS,
     INSTANCE_TYPES,
-    METADATA_TAG_KEY,
     RESERVED_ADDRESSES,
     USER_DATA_BYTES,
     VOLUME_TYPES,
@@ -82,7 +78,7 @@ class KeyPair(AwsKind):
                         f"{', '.join(IMPORTABLE_KEYS)}",
                     )
         region = region_of(check.inputs, check.config)
-        if name is not None and not check.same("keyName") and find_key(check.world, name, region):
+        if name is not None and not check.same("keyName") and launching.find_key(check.world, name, region):
             check.refuse("keyName", f"InvalidKeyPair.Duplicate: The keypair already exists ({name})")
 
     def identity(self, inputs: Inputs, config: Mapping[str, str]) -> str | None:
@@ -145,7 +141,7 @@ class Instance(AwsKind):
     def check(self, check: Check) -> None:
         super().check(check)
         check_tags(check, "volumeTags")
-        inputs, region = check.inputs, region_of(check.inputs, check.config)
+        inputs = check.inputs
         for name in ("ami", "instanceType"):
             if not inputs.given(name):
                 check.refuse(
@@ -153,27 +149,8 @@ class Instance(AwsKind):
                 )
         type_, ami = inputs.text("instanceType"), inputs.text("ami")
         check.one_of("instanceType", INSTANCE_TYPES, "InvalidInstanceType: Invalid value '{}' for InstanceType")
-        image = images.by_id(ami, region)
-        if ami is not None and image is None and region is not None:
-            word = (
-                "NotFound: The image id '[{}]' does not exist"
-                if re.fullmatch(r"ami-[0-9a-f]{8,17}", ami)
-                else 'Malformed: Invalid id: "{}"'
-            )
-            check.refuse(
-                "ami", f"InvalidAMIID.{word.format(ami)} (in the local cloud every image comes from ec2.getAmi)"
-            )
-        if image is not None and type_ in INSTANCE_TYPES and INSTANCE_TYPES[type_] != image.architecture:
-            check.refuse(
-                "ami",
-                f"InvalidParameterValue: The architecture '{INSTANCE_TYPES[type_]}' of the specified "
-                f"instance type does not match the architecture '{image.architecture}' of the "
-                "specified AMI",
-            )
-        name = inputs.text("keyName")
-        planned = (KEY_PAIR, f"{region}/{name}") in check.planned
-        if name is not None and not planned and not find_key(check.world, name, region):
-            check.refuse("keyName", f"InvalidKeyPair.NotFound: The key pair '{name}' does not exist")
+        launching.check_image(check, "ami", ami, type_)
+        launching.check_key(check)
         _check_user_data(check)
         _check_network(check)
         _check_options(check)
@@ -185,13 +162,7 @@ class Instance(AwsKind):
 
     def create(self, inputs: Inputs, world: World, config: Mapping[str, str]) -> Record:
         subnet = need(world, SUBNET, inputs.text("subnetId"), "Subnet")
-        network = ipaddress.IPv4Network(subnet.inputs.text("cidrBlock") or "")
-        taken = [i.facts.text("privateIp") for i in world.all(INSTANCE) if i.inputs.text("subnetId") == subnet.id]
-        private = inputs.text("privateIp") or pools.lowest(network, RESERVED_ADDRESSES, taken)
-        if private is None:
-            raise CloudError(f"InsufficientFreeAddressesInSubnet: The subnet '{subnet.id}' has no free addresses")
-        if private in taken:
-            raise CloudError(f"InvalidIPAddress.InUse: Address {private} is in use.")
+        private = private_address(subnet, world, inputs.text("privateIp"))
         wanted = inputs.flag("associatePublicIpAddress", subnet.inputs.flag("mapPublicIpOnLaunch"))
         return self.make(
             inputs,
@@ -263,11 +234,6 @@ _ROOT_DEFAULTS: dict[str, Value] = {
 }
 
 
-def find_key(world: World, name: str, region: str | None) -> Record | None:
-    """The key pair of that name in the region."""
-    return next((key for key in world.all(KEY_PAIR) if key.id == name and key.facts.text("region") == region), None)
-
-
 def user_data(inputs: Inputs) -> str:
     """What cloud-init gets to see."""
     encoded = inputs.text("userDataBase64")
@@ -285,9 +251,21 @@ def public_address(instance: Record, world: World) -> str | None:
     return elastic[0].facts.text("publicIp") if elastic else instance.facts.text("publicIp")
 
 
+def private_address(subnet: Record, world: World, wanted: str | None = None) -> str:
+    """The address that an instance gets in the subnet: `wanted`, or the lowest free one. Raises CloudError."""
+    network = ipaddress.IPv4Network(subnet.inputs.text("cidrBlock") or "")
+    taken = [i.facts.text("privateIp") for i in every_instance(world) if i.inputs.text("subnetId") == subnet.id]
+    private = wanted or pools.lowest(network, RESERVED_ADDRESSES, taken)
+    if private is None:
+        raise CloudError(f"InsufficientFreeAddressesInSubnet: The subnet '{subnet.id}' has no free addresses")
+    if private in taken:
+        raise CloudError(f"InvalidIPAddress.InUse: Address {private} is in use.")
+    return private
+
+
 def draw(world: World) -> str:
     """A new public address."""
-    taken = [record.facts.text("publicIp") for token in (INSTANCE, EIP) for record in world.all(token)]
+    taken = [record.facts.text("publicIp") for record in (*every_instance(world), *world.all(EIP))]
     return pools.allocate(world, pools.AWS, taken, "public addresses at AWS")
 
 
@@ -317,23 +295,8 @@ def _check_network(check: Check) -> None:
     if not inputs.given("subnetId"):
         check.refuse("subnetId", "VPCIdNotSpecified: No default VPC for this user: set subnetId")
     subnet = exists(check, SUBNET, "subnetId", inputs.text("subnetId"), "Subnet")
-    groups = inputs.texts("vpcSecurityGroupIds")
-    if len(groups) > GROUPS_PER_INTERFACE:
-        check.refuse(
-            "vpcSecurityGroupIds",
-            f"SecurityGroupsPerInterfaceLimitExceeded: {len(groups)} groups, the limit is {GROUPS_PER_INTERFACE}",
-        )
-    for index, id_ in enumerate(groups):
-        group = check.world.get(GROUP, id_)
-        default = next((vpc for vpc in check.world.all(VPC) if vpc.facts.text("group") == id_), None)
-        vpc = group.inputs.text("vpcId") if group else default.id if default else None
-        if vpc is None:
-            check.refuse(f"vpcSecurityGroupIds[{index}]", missing("Group", id_))
-        elif subnet is not None and vpc != subnet.inputs.text("vpcId"):
-            check.refuse(
-                f"vpcSecurityGroupIds[{index}]",
-                f"InvalidParameter: Security group {id_} and subnet {subnet.id} belong to different networks.",
-            )
+    vpc = subnet.inputs.text("vpcId") if subnet else None
+    launching.check_groups(check, "vpcSecurityGroupIds", inputs.texts("vpcSecurityGroupIds"), vpc, subnet)
     zone, private = inputs.text("availabilityZone"), inputs.text("privateIp")
     if subnet is None:
         return
@@ -359,24 +322,7 @@ def _check_options(check: Check) -> None:
     options, root = check.inputs.object("metadataOptions"), check.inputs.object("rootBlockDevice")
     if options is not None:
         inner = check.within(options)
-        for name in ("httpEndpoint", "instanceMetadataTags", "httpProtocolIpv6"):
-            inner.one_of(
-                name, ("enabled", "disabled"), f'expected {name} to be one of ["disabled" "enabled"], got {{}}'
-            )
-        inner.one_of(
-            "httpTokens", ("optional", "required"), 'expected httpTokens to be one of ["optional" "required"], got {}'
-        )
-        limit = options.number("httpPutResponseHopLimit")
-        if limit is not None and not 1 <= limit <= 64:
-            inner.refuse(
-                "httpPutResponseHopLimit", f"expected httpPutResponseHopLimit to be in the range (1 - 64), got {limit}"
-            )
-        for key in check.inputs.keys("tags") if options.text("instanceMetadataTags") == "enabled" else ():
-            if not re.fullmatch(METADATA_TAG_KEY, key) or key in (".", "..", "_index"):
-                inner.refuse(
-                    "instanceMetadataTags",
-                    f"InvalidParameterValue: '{key}' is not a valid tag key for instance metadata",
-                )
+        launching.check_metadata_options(inner, check.inputs.keys("tags"))
         check.adopt(inner, "metadataOptions")
     if root is not None:
         type_, size = root.text("volumeType"), root.number("volumeSize")

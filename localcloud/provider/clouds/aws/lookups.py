@@ -55,7 +55,7 @@ class GetAmi(Lookup):
             "blockDeviceMappings": [],
             "productCodes": [],
             "stateReason": {},
-            "rootDeviceName": "/dev/sda1",
+            "rootDeviceName": "/dev/xvda" if ami.owner == DEBIAN else "/dev/sda1",
         }
 
     @staticmethod

@@ -11,11 +11,11 @@ from localcloud.provider.clouds.aws.common import (
     ASSOCIATION,
     GATEWAY,
     GROUP,
-    INSTANCE,
     ROUTE_TABLE,
     SUBNET,
     VPC,
     AwsKind,
+    every_instance,
     exists,
     in_use,
     region_of,
@@ -168,7 +168,7 @@ class Subnet(AwsKind):
         return self.make(inputs, world, config, zone=zone)
 
     def delete(self, record: Record, world: World) -> None:
-        in_use("subnet", record.id, [i for i in world.all(INSTANCE) if i.inputs.text("subnetId") == record.id])
+        in_use("subnet", record.id, [i for i in every_instance(world) if i.inputs.text("subnetId") == record.id])
         for association in [a for a in world.all(ASSOCIATION) if a.inputs.text("subnetId") == record.id]:
             world.remove(association)
         world.remove(record)
@@ -201,7 +201,7 @@ class InternetGateway(AwsKind):
     def delete(self, record: Record, world: World) -> None:
         vpc = world.get(VPC, record.inputs.text("vpcId"))
         for subnet in subnets_of(vpc, world) if vpc else ():
-            for instance in world.all(INSTANCE):
+            for instance in every_instance(world):
                 if instance.inputs.text("subnetId") == subnet.id and instance.facts.text("publicIp"):
                     raise CloudError(
                         f"DependencyViolation: Network {record.inputs.text('vpcId')} has some mapped public "

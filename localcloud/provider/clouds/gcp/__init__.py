@@ -1,10 +1,17 @@
 """Google's Compute Engine: its kinds and lookups, and the machines among them."""
 
-from localcloud.provider.clouds.gcp import firewalls, instances, lookups, networks, routers
+from localcloud.provider.clouds.gcp import firewalls, instances, lookups, managers, networks, routers, templates
 from localcloud.provider.clouds.gcp.projection import machines
 from localcloud.provider.kind import Kind, Lookup
 
-KINDS: tuple[Kind, ...] = (*networks.KINDS, *routers.KINDS, *firewalls.KINDS, *instances.KINDS)
+KINDS: tuple[Kind, ...] = (
+    *networks.KINDS,
+    *routers.KINDS,
+    *firewalls.KINDS,
+    *instances.KINDS,
+    *templates.KINDS,
+    *managers.KINDS,
+)
 LOOKUPS: tuple[Lookup, ...] = lookups.LOOKUPS
 
 __all__ = ["KINDS", "LOOKUPS", "machines"]

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import chain
 from typing import ClassVar, Literal
 
+from localcloud.provider import members
 from localcloud.provider.inputs import Inputs
 from localcloud.provider.kind import Check, CloudError, Kind, Naming
 from localcloud.provider.rules.gcp import (
@@ -26,8 +28,17 @@ ROUTER_NAT = "gcp:compute/routerNat:RouterNat"
 FIREWALL = "gcp:compute/firewall:Firewall"
 INSTANCE = "gcp:compute/instance:Instance"
 ADDRESS = "gcp:compute/address:Address"
+INSTANCE_TEMPLATE = "gcp:compute/instanceTemplate:InstanceTemplate"
+GROUP_MANAGER = "gcp:compute/regionInstanceGroupManager:RegionInstanceGroupManager"
+ACCOUNT = "gcp:serviceaccount/account:Account"
 
-_COLLECTIONS = {NETWORK: "networks", SUBNETWORK: "subnetworks", ROUTER: "routers", ADDRESS: "addresses"}
+_COLLECTIONS = {
+    NETWORK: "networks",
+    SUBNETWORK: "subnetworks",
+    ROUTER: "routers",
+    ADDRESS: "addresses",
+    INSTANCE_TEMPLATE: "instanceTemplates",
+}
 API = "https://www.googleapis.com/compute/v1/"
 _CREATED = "2026-11-01T00:00:00.000-07:00"
 Scope = Literal["global", "region", "zone"]
@@ -136,6 +147,11 @@ class GcpKind(Kind):
             )
 
 
+def every_instance(world: World) -> Iterator[Record]:
+    """Everything that runs: the declared instances, and those that groups launched."""
+    return chain(world.all(INSTANCE), members.members(world, "gcp"))
+
+
 def project_of(inputs: Inputs, config: Mapping[str, str]) -> str | None:
     """The project of a resource: its own, else the provider's."""
     return inputs.text("project") or (None if inputs.given("project") else config.get("project"))
@@ -168,8 +184,8 @@ def check_labels(check: Check) -> None:
 
 
 def id_of(link: str, collection: str, project: str | None, place: str | None) -> str:
-    """The id that a name, an id or a self link stands for; a bare name is one of the project and place."""
-    id_ = link.removeprefix("https://compute.googleapis.com/compute/v1/").removeprefix(API)
+    """The id that a name, an id or a self link, unique or not, stands for; a bare name is one of project and place."""
+    id_ = link.partition("?")[0].removeprefix("https://compute.googleapis.com/compute/v1/").removeprefix(API)
     where = "global" if place is None else f"regions/{place}"
     return id_ if id_.startswith("projects/") else f"projects/{project}/{where}/{collection}/{id_.rpartition('/')[2]}"
 

@@ -11,9 +11,9 @@ from typing import ClassVar, Literal
 from localcloud.provider.clouds.gcp.common import (
     API,
     FIREWALL,
-    INSTANCE,
     NETWORK,
     GcpKind,
+    every_instance,
     network,
     refer,
 )
@@ -124,7 +124,7 @@ def _boxes(record: Record, world: World) -> Iterator[_Box]:
     inputs = record.inputs
     far = [ipaddress.ip_network(text) for text in (*inputs.texts("sourceRanges"), *inputs.texts("destinationRanges"))]
     tags = set(inputs.texts("sourceTags"))
-    for other in world.all(INSTANCE) if tags else ():
+    for other in every_instance(world) if tags else ():
         if tags & set(other.inputs.texts("tags")):
             far.append(ipaddress.ip_network(other.facts.text("private") or ""))
     if not far and not tags:

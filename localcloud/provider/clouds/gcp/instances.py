@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Mapping
 from typing import ClassVar
 
-from localcloud.provider.clouds.gcp import images
+from localcloud.provider.clouds.gcp import images, launching
 from localcloud.provider.clouds.gcp.common import (
     ADDRESS,
     API,
@@ -15,6 +14,7 @@ from localcloud.provider.clouds.gcp.common import (
     NETWORK,
     SUBNETWORK,
     GcpKind,
+    every_instance,
     network,
     not_found,
     place_of,
@@ -27,12 +27,6 @@ from localcloud.provider.inputs import Inputs
 from localcloud.provider.kind import Check, CloudError, Kind
 from localcloud.provider.rules.gcp import (
     DISK_TYPES,
-    MACHINE_TYPES,
-    METADATA_BYTES,
-    METADATA_KEY,
-    METADATA_VALUE_BYTES,
-    NAME,
-    TAGS_PER_INSTANCE,
     ZONES,
 )
 from localcloud.provider.world import Record, World
@@ -90,18 +84,12 @@ class Instance(GcpKind):
     def check(self, check: Check) -> None:
         super().check(check)
         inputs = check.inputs
-        type_, zone = inputs.text("machineType"), place_of("zone", inputs, check.config)
-        if type_ is not None and type_.rpartition("/")[2] not in MACHINE_TYPES:
-            link = f"projects/{project_of(inputs, check.config)}/zones/{zone}/machineTypes/{type_}"
-            check.refuse(
-                "machineType",
-                "Error creating instance: googleapi: Error 400: Invalid value for field "
-                f"'resource.machineType': '{link}'. The referenced resource does not exist., invalid",
-            )
+        zone = place_of("zone", inputs, check.config)
+        launching.check_machine_type(check, zone)
         _check_disk(check)
-        _check_tags(check)
-        _check_metadata(check)
-        _check_scheduling(check)
+        launching.check_tags(check)
+        launching.check_metadata(check)
+        launching.check_scheduling(check)
         _check_interfaces(check, ZONES.get(zone or ""))
         check.one_of(
             "desiredStatus",
@@ -281,66 +269,6 @@ def _check_disk(check: Check) -> None:
         )
 
 
-def _check_tags(check: Check) -> None:
-    tags = check.inputs.texts("tags")
-    if len(tags) > TAGS_PER_INSTANCE:
-        check.refuse("tags", f"googleapi: Error 400: {len(tags)} tags, the limit is {TAGS_PER_INSTANCE}, invalid")
-    for index, tag in enumerate(tags):
-        if not re.fullmatch(NAME, tag):
-            check.refuse(
-                f"tags[{index}]",
-                f"googleapi: Error 400: Invalid value for field 'resource.tags.items[{index}]': "
-                f"'{tag}'. Must be a match of regex '(?:{NAME})', invalid",
-            )
-
-
-def _check_metadata(check: Check) -> None:
-    metadata = check.inputs.mapping("metadata")
-    for key, value in metadata.items():
-        if not re.fullmatch(METADATA_KEY, key):
-            check.refuse(
-                f"metadata.{key}",
-                "googleapi: Error 400: Invalid value for field 'resource.metadata.items[0].key': "
-                f"'{key}'. Must be a match of regex '{METADATA_KEY}', invalid",
-            )
-        if len(value.encode()) > METADATA_VALUE_BYTES:
-            check.refuse(
-                f"metadata.{key}",
-                "googleapi: Error 413: Value for field 'resource.metadata.items[0].value' is too "
-                f"large: maximum size {METADATA_VALUE_BYTES} character(s); actual size "
-                f"{len(value.encode())}., fieldSizeTooLarge",
-            )
-    total = sum(len(key.encode()) + len(value.encode()) for key, value in metadata.items())
-    if total > METADATA_BYTES:
-        check.refuse(
-            "metadata",
-            f"googleapi: Error 413: Metadata has a total size of {total} bytes, the limit is "
-            f"{METADATA_BYTES}., metadataTooLarge",
-        )
-
-
-def _check_scheduling(check: Check) -> None:
-    scheduling = check.inputs.object("scheduling")
-    if scheduling is None:
-        return
-    spot = scheduling.text("provisioningModel") == "SPOT"
-    if (
-        (scheduling.flag("preemptible") or spot)
-        and scheduling.flag("automaticRestart", True)
-        and scheduling.known("automaticRestart")
-    ):
-        check.refuse(
-            "scheduling.automaticRestart",
-            "googleapi: Error 400: Scheduling must have preemptible be false when "
-            "AutomaticRestart is true., badRequest",
-        )
-    if spot and not scheduling.flag("preemptible") and scheduling.known("preemptible"):
-        check.refuse(
-            "scheduling.preemptible",
-            "googleapi: Error 400: preemptible has to be true when provisioningModel is SPOT., badRequest",
-        )
-
-
 def _check_interfaces(check: Check, region: str | None) -> None:
     inputs, world = check.inputs, check.world
     cards, project = inputs.objects("networkInterfaces"), project_of(inputs, check.config)
@@ -380,7 +308,7 @@ def _check_external(check: Check, card: Inputs, path: str) -> None:
                 f"'resource.networkInterfaces[0].accessConfigs[0].natIP': '{address}'. The specified "
                 f"external IP address '{address}' was not found in region., invalid",
             )
-        others = [i for i in check.world.all(INSTANCE) if i.facts.text("public") == address]
+        others = [i for i in every_instance(check.world) if i.facts.text("public") == address]
         if others and check.old is None:
             check.refuse(
                 f"{path}.accessConfigs[0].natIp",

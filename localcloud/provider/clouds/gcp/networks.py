@@ -11,11 +11,11 @@ from localcloud.provider.clouds.gcp.common import (
     ADDRESS,
     API,
     FIREWALL,
-    INSTANCE,
     NETWORK,
     ROUTER,
     SUBNETWORK,
     GcpKind,
+    every_instance,
     in_use,
     network,
     place_of,
@@ -263,7 +263,7 @@ class Address(GcpKind):
     @staticmethod
     def _users(record: Record, world: World) -> list[Record]:
         address = record.facts.text("address")
-        return [i for i in world.all(INSTANCE) if address in (i.facts.text("public"), i.facts.text("private"))]
+        return [i for i in every_instance(world) if address in (i.facts.text("public"), i.facts.text("private"))]
 
 
 def range_of(subnet: Record) -> ipaddress.IPv4Network:
@@ -273,7 +273,7 @@ def range_of(subnet: Record) -> ipaddress.IPv4Network:
 
 def used_by(subnet: Record, world: World) -> list[Record]:
     """The instances and reserved addresses in the subnetwork."""
-    instances = [i for i in world.all(INSTANCE) if i.facts.text("subnetwork") == subnet.id]
+    instances = [i for i in every_instance(world) if i.facts.text("subnetwork") == subnet.id]
     inside = [
         address
         for address in world.all(ADDRESS)
@@ -319,7 +319,7 @@ def why_not(text: str, subnet: Record, world: World) -> str | None:
 def draw(world: World) -> str:
     """A new external address."""
     used = [record.facts.text("address") for record in world.all(ADDRESS)]
-    used += [record.facts.text("public") for record in world.all(INSTANCE)]
+    used += [record.facts.text("public") for record in every_instance(world)]
     return pools.allocate(world, pools.GCP, used, "external addresses at GCP")
 
 

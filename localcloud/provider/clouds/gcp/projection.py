@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import hashlib
+
+from localcloud.provider import members
 from localcloud.provider.clouds.gcp import firewalls, routers
-from localcloud.provider.clouds.gcp.common import INSTANCE, SUBNETWORK, network
+from localcloud.provider.clouds.gcp.common import SUBNETWORK, every_instance, network
+from localcloud.provider.clouds.gcp.fleet import is_spot
 from localcloud.provider.clouds.gcp.instances import is_running
+from localcloud.provider.members import MEMBER
 from localcloud.provider.rules.gcp import MTU, ZONES
 from localcloud.provider.world import Record, World
-from localcloud.spec import Interface, MachineSpec
+from localcloud.spec import JSON, Interface, MachineSpec
+
+_CREATED = "2026-11-01T07:00:00Z"
+"""When declared instances were made, to the local cloud."""
 
 
 def machines(world: World) -> dict[str, MachineSpec]:
-    """Every instance, by the id that the fabric knows it by."""
-    specs = (_machine(instance, world) for instance in world.all(INSTANCE))
+    """Every instance, be it declared or launched by a group, by the id that the fabric knows it by."""
+    specs = (_machine(instance, world) for instance in every_instance(world))
     return {spec.id: spec for spec in specs}
 
 
@@ -36,7 +44,7 @@ def _machine(instance: Record, world: World) -> MachineSpec:
     )
     return MachineSpec(
         id=f"gcp-{facts.text('number')}",
-        node=labels.get("node", name),
+        node=members.node(instance) if instance.token == MEMBER else labels.get("node", name),
         cloud="gcp",
         hostname=(inputs.text("hostname") or name).partition(".")[0],
         user_data=metadata.get("user-data", ""),
@@ -46,6 +54,8 @@ def _machine(instance: Record, world: World) -> MachineSpec:
         egress=firewalls.rules(instance, home, world, "EGRESS"),
         forwarding=inputs.flag("canIpForward"),
         metadata={
+            **_identity(instance),
+            **(_membership(instance) if instance.token == MEMBER else {}),
             "instance_id": facts.text("number"),
             "instance_type": (inputs.text("machineType") or "").rpartition("/")[2],
             "image": image.text("image") if image else None,
@@ -56,6 +66,32 @@ def _machine(instance: Record, world: World) -> MachineSpec:
         },
         running=is_running(instance),
     )
+
+
+def _identity(instance: Record) -> dict[str, JSON]:
+    """Who the instance is, as its identity token says it."""
+    facts, account = instance.facts, instance.inputs.object("serviceAccount")
+    launched = facts.number("launched")
+    told: dict[str, JSON] = {
+        "name": instance.inputs.text("name"),
+        "project_number": project_number(facts.text("project") or ""),
+        "created": _CREATED if launched is None else members.clock(launched),
+        "preemptible": is_spot(instance),
+        "preempted": facts.given("notice"),
+    }
+    if account is not None and account.text("email"):
+        told["service_account"] = account.text("email")
+    return told
+
+
+def _membership(member: Record) -> dict[str, JSON]:
+    """What is told of members of groups alone."""
+    return {"pool": member.facts.text("pool"), "group": (member.facts.text("group") or "").rpartition("/")[2]}
+
+
+def project_number(project: str) -> str:
+    """The number of a project, of 12 digits."""
+    return str(10**11 + int(hashlib.sha256(project.encode()).hexdigest(), 16) % (9 * 10**11))
 
 
 def _key(line: str) -> str:
