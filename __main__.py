@@ -6,6 +6,7 @@ from components.gateway import WgGateway
 from components.network import make_sites
 from components.outputs import stack_outputs
 from components.plan import warnings
+from components.pool import InferencePool
 from components.pushes import push_everything
 from components.settings.load import read
 from components.spoke import WgSpoke
@@ -24,7 +25,11 @@ spokes = {
     name: WgSpoke(machine, stack, sites.networks[machine.site], gateways[stack.plan.gateway_of(machine).name])
     for name, machine in stack.plan.spokes.items()
 }
-push_everything(stack, gateways, spokes)
+pools = {
+    name: InferencePool(pool, sites.networks[pool.site], gateways[stack.plan.gateway_of(pool).name])
+    for name, pool in stack.plan.pools.items()
+}
+push_everything(stack, gateways, spokes, pools)
 
-for name, value in stack_outputs(stack, gateways, spokes).items():
+for name, value in stack_outputs(stack, gateways, spokes, pools).items():
     pulumi.export(name, value)

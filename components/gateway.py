@@ -86,6 +86,10 @@ class WgGateway(pulumi.ComponentResource):
         private = self.machine.private_address
         if spoke.site == self.machine.site and private is not None:
             return self._told_at(str(private))
+        return self.told_to_pools()
+
+    def told_to_pools(self) -> pulumi.Output[Mapping[str, str]]:
+        """How machines of pools reach this gateway: at its address on the internet."""
         return self._told_at(None)
 
     def _told_at(self, private: str | None) -> pulumi.Output[Mapping[str, str]]:

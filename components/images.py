@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
+from components.settings.errors import nearest
+
 
 @dataclass(frozen=True)
 class AmiLookup:
@@ -38,13 +40,13 @@ GCP_FAMILIES: Mapping[str, str] = MappingProxyType(
 data would do nothing on them (bootstrap-vz, pull request 469)."""
 
 
-def is_known(cloud: str, image: str) -> bool:
-    """Whether ``image`` can be looked up on ``cloud``: a key above, an AMI's id, or a GCP image's path."""
+def unknown_image(cloud: str, image: str) -> tuple[str, str] | None:
+    """Reason and remedy when ``image`` cannot be looked up on ``cloud``: no key above, AMI's id or GCP image's path."""
     if cloud == "aws":
-        return image in AMIS or image.startswith("ami-")
-    if cloud == "gcp":
-        return image in GCP_FAMILIES or "/" in image
-    return True
+        known, is_known = AMIS, image in AMIS or image.startswith("ami-")
+    else:
+        known, is_known = GCP_FAMILIES, cloud != "gcp" or image in GCP_FAMILIES or "/" in image
+    return None if is_known else (f"no such image on {cloud}", nearest(image, known))
 
 
 def login_user(image: str) -> str:

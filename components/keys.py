@@ -1,7 +1,7 @@
 """Makes every key of the stack, and signs.
 
-The only place that takes a public key out of secrecy: it is computed from a private one, which keeps it secret for
-Pulumi until ``Output.unsecret`` says otherwise.
+The only place that takes a public key or a token's digest out of secrecy: it is computed from what is secret, which
+keeps it secret for Pulumi until ``Output.unsecret`` says otherwise.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
+from overlay.pools import token_digest
+
 _T = TypeVar("_T")
 _INFO = b"wireguard"
 """HKDF's info: the WireGuard key of a node is this derivation of its ED25519 seed, and no other use shares it."""
@@ -32,10 +34,24 @@ def _ed25519(pem: str) -> Ed25519PrivateKey:
 
 def wireguard_key(pem: str) -> str:
     """The WireGuard private key (base64) of an ED25519 key (PEM): HKDF-SHA256 of its seed, clamped (RFC 7748)."""
-    derived = bytearray(HKDF(hashes.SHA256(), 32, None, _INFO).derive(_ed25519(pem).private_bytes_raw()))
+    derived = bytearray(_hkdf(pem, _INFO))
     derived[0] &= 248
     derived[31] = derived[31] & 127 | 64
     return base64.b64encode(derived).decode()
+
+
+def _hkdf(pem: str, info: bytes) -> bytes:
+    return HKDF(hashes.SHA256(), 32, None, info).derive(_ed25519(pem).private_bytes_raw())
+
+
+def join_token(pem: str, revision: int) -> str:
+    """The join token (base64url of 32 bytes, without padding) of an ED25519 key (PEM); another one a revision."""
+    return base64.urlsafe_b64encode(_hkdf(pem, f"join token {revision}".encode())).decode().rstrip("=")
+
+
+def seal_key(pem: str) -> str:
+    """What gateways derive their leases' secrets and tickets from: base64 of 32 bytes, of an ED25519 key (PEM)."""
+    return base64.b64encode(_hkdf(pem, b"seal")).decode()
 
 
 def public_key_of(private_key: str) -> str:
@@ -83,6 +99,21 @@ def _as_it_is(key: str) -> str:
     return key
 
 
+@dataclass(frozen=True)
+class PoolToken:
+    """What machines join a pool with: the token, which is secret, and its digest, which is not."""
+
+    token: pulumi.Output[str]
+    digest: pulumi.Output[str]
+
+
+def pool_token(name: str, revision: int, opts: pulumi.ResourceOptions) -> PoolToken:
+    """The join token of the pool ``name``, derived from a key that the stack makes; another one a ``revision``."""
+    source = tls.PrivateKey(f"{name}-token", algorithm="ED25519", opts=opts).private_key_pem
+    token = pulumi.Output.secret(source.apply(lambda pem: join_token(pem, revision)))
+    return PoolToken(token, pulumi.Output.unsecret(token.apply(token_digest)))
+
+
 class StackKeys(pulumi.ComponentResource):
     """The keys that belong to the stack as a whole: one that signs what is pushed, one for SSH."""
 
@@ -90,6 +121,8 @@ class StackKeys(pulumi.ComponentResource):
     """ED25519 key (PEM) that signs rosters and releases; secret."""
     signing_public: pulumi.Output[str]
     """Its public half, base64 of 32 bytes, as machines hold it."""
+    seal: pulumi.Output[str]
+    """What gateways derive leases' secrets and tickets from, base64 of 32 bytes; secret."""
     ssh_public: pulumi.Output[str]
     """OpenSSH public key of the machines' administrators."""
     ssh_private: pulumi.Output[str] | None
@@ -103,13 +136,14 @@ class StackKeys(pulumi.ComponentResource):
         protect: bool,
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
-        """``ssh_public_key`` is used when it is given; ``protect`` keeps the signing key from being deleted."""
+        """``ssh_public_key`` is used when it is given; ``protect`` keeps the signing key and the sealing one."""
         super().__init__("hybrid-wireguard:index:StackKeys", name, {}, opts)
-        signing = tls.PrivateKey(
-            f"{name}-signing", algorithm="ED25519", opts=pulumi.ResourceOptions(parent=self, protect=protect)
-        )
+        kept = pulumi.ResourceOptions(parent=self, protect=protect)
+        signing = tls.PrivateKey(f"{name}-signing", algorithm="ED25519", opts=kept)
         self.signing_private_pem = pulumi.Output.secret(signing.private_key_pem)
         self.signing_public = pulumi.Output.unsecret(signing.private_key_pem.apply(signing_public_key))
+        seal = tls.PrivateKey(f"{name}-seal", algorithm="ED25519", opts=kept)
+        self.seal = pulumi.Output.secret(seal.private_key_pem.apply(seal_key))
         if ssh_public_key is not None:
             self.ssh_public = pulumi.Output.from_input(ssh_public_key)
             self.ssh_private = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Iterator, Mapping
 
@@ -13,9 +14,17 @@ MAX_NAME = 63
 """Longest name that every cloud takes: a server's is a host name (RFC 1123), GCP's the same (RFC 1035)."""
 GATEWAY = "wireguard-gateway"
 SPOKE = "wireguard-spoke"
+BURST = "burst"
 """Values of the label ``role``."""
 RULES = ("wireguard", "overlay", "ssh")
 """What each spoke firewall rule is for; ends the names of GCP's rules."""
+
+_MEMBER_ID = 17
+"""The longest part of a cloud's id that a member is called by: EC2's ids have so many digits."""
+_TEMPLATE_ID = 9
+"""The shortest that the GCP provider adds to an instance template's ``name_prefix``."""
+_ACCOUNT = range(6, 31)
+"""Lengths that GCP takes for the id of a service account."""
 
 _RULE = "clouds take lower-case letters, digits and hyphens, beginning with a letter, and at most 63 characters"
 
@@ -30,17 +39,38 @@ def site_name(prefix: str, site: str, what: str = "") -> str:
     return f"{prefix}-{site}-{what}" if what else f"{prefix}-{site}"
 
 
+def pool_name(prefix: str, pool: str) -> str:
+    """The name of a pool's group, and of everything that it has only one of."""
+    return f"{prefix}-{pool}"
+
+
+def member_server_name(prefix: str, pool: str, number: int) -> str:
+    """The name of one of a pool's servers on Hetzner, counted from 1."""
+    return f"{pool_name(prefix, pool)}-{number}"
+
+
+def account_id(prefix: str, pool: str) -> str:
+    """The id of a pool's service account on GCP: its name, or as much of it as fits and a digest of the whole."""
+    name = pool_name(prefix, pool)
+    if len(name) in _ACCOUNT:
+        return name
+    return f"{name[:21].rstrip('-')}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+
+
 def label_value(text: str) -> str:
     """``text`` as a label that all clouds take: lower case, and a hyphen for what GCP's labels cannot hold."""
     return re.sub(r"[^a-z0-9_-]", "-", text.lower())[:MAX_NAME].strip("-_") or "none"
 
 
-def labels(settings: Settings, *, node: str | None = None, site: str | None = None, role: str = "") -> dict[str, str]:
-    """The labels of a resource: always the stack, and what applies of node, site and role."""
+def labels(
+    settings: Settings, *, node: str | None = None, site: str | None = None, role: str = "", pool: str = ""
+) -> dict[str, str]:
+    """The labels of a resource: always the stack, and what applies of node, site, role and pool."""
     found = {"stack": label_value(settings.stack)}
     found |= {"node": node} if node else {}
     found |= {"site": site} if site else {}
     found |= {"role": role} if role else {}
+    found |= {"pool": pool} if pool else {}
     return found
 
 
@@ -53,6 +83,15 @@ def _derived(settings: Settings) -> Iterator[tuple[str, str, str]]:
     for name in settings.sites:
         for rule in RULES:
             yield f"sites.{name}", name, site_name(settings.prefix, name, rule)
+    for name, pool in settings.pools.items():
+        own = pool_name(settings.prefix, name)
+        yield f"pools.{name}", name, own
+        yield f"pools.{name}", name, f"{name}-{'0' * _MEMBER_ID}"
+        cloud = settings.sites[pool.site].cloud if pool.site in settings.sites else None
+        if cloud == "gcp":
+            yield f"pools.{name}", name, f"{own}-{'0' * _TEMPLATE_ID}"
+        if cloud == "hetzner":
+            yield f"pools.{name}", name, member_server_name(settings.prefix, name, pool.limit)
 
 
 def _first_per_key(found: list[Problem]) -> list[Problem]:
@@ -69,6 +108,7 @@ def name_problems(settings: Settings) -> list[Problem]:
     declared = [("sites", name) for name in settings.sites]
     declared += [("gateways", name) for name in settings.gateways]
     declared += [("spokes", name) for name in settings.spokes]
+    declared += [("pools", name) for name in settings.pools]
     for kind, name in declared:
         if not is_node_name(name):
             found.append(Problem(f"{kind}.{name}", name, f"it is not a name: {_RULE}", "rename it"))
@@ -78,4 +118,24 @@ def name_problems(settings: Settings) -> list[Problem]:
             found.append(Problem(key, value, reason, "choose a shorter name or a shorter hybrid-wireguard:prefix"))
     for name in sorted(settings.gateways.keys() & settings.spokes.keys()):
         found.append(Problem(f"spokes.{name}", name, "a gateway has this name", "rename one of the two"))
+    found += _pool_name_problems(settings)
     return _first_per_key(found)
+
+
+def _pool_name_problems(settings: Settings) -> Iterator[Problem]:
+    """Pools whose names, or whose members' or resources' names, something else has."""
+    nodes = settings.gateways.keys() | settings.spokes.keys()
+    taken = {name: key for key, _, name in _derived(settings) if not key.startswith("pools.")}
+    taken |= {site_name(settings.prefix, name): f"sites.{name}" for name in settings.sites}
+    for name, pool in settings.pools.items():
+        key, remedy = f"pools.{name}", "rename one of the two"
+        if name in nodes:
+            yield Problem(key, name, "a node has this name", remedy)
+        for node in sorted(nodes):
+            if re.fullmatch(rf"{re.escape(name)}-[0-9a-f]{{8,{_MEMBER_ID}}}", node):
+                yield Problem(key, name, f"a member of it could be called {node}, as a declared node is", remedy)
+        own = [pool_name(settings.prefix, name)]
+        own += [member_server_name(settings.prefix, name, n + 1) for n in range(pool.count or 0)]
+        for resource in own:
+            if resource in taken:
+                yield Problem(key, name, f"{resource} is already what something of {taken[resource]} is called", remedy)

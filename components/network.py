@@ -22,9 +22,9 @@ class Sites:
 
 
 def make_sites(stack: Stack) -> Sites:
-    """Registers the network of each site that has a machine."""
+    """Registers the network of each site that has a machine or a pool."""
     settings, keys = stack.settings, stack.keys
-    used = {machine.site for machine in (*settings.gateways.values(), *settings.spokes.values())}
+    used = {m.site for m in (*settings.gateways.values(), *settings.spokes.values(), *settings.pools.values())}
     sites = {name: site for name, site in settings.sites.items() if name in used}
     hetzner: dict[str, HetznerNetwork] = {}
     networks: dict[str, SiteNetwork] = {}

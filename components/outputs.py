@@ -12,6 +12,7 @@ import pulumi
 from components.documents import prometheus_targets, skyserve_service, ssh_node_pools
 from components.gateway import WgGateway
 from components.plan import Machine, Plan
+from components.pool import InferencePool
 from components.spoke import WgSpoke
 from components.stack import Stack
 
@@ -44,9 +45,31 @@ def network_document(plan: Plan) -> dict[str, Any]:
     }
 
 
-def stack_outputs(stack: Stack, gateways: Mapping[str, WgGateway], spokes: Mapping[str, WgSpoke]) -> dict[str, Any]:
+def _pool(pool: InferencePool) -> dict[str, Any]:
+    plan = pool.plan
+    return {
+        "name": plan.name,
+        "site": plan.site,
+        "cloud": plan.cloud,
+        "region": plan.region,
+        "range": str(plan.addresses),
+        "min": plan.minimum,
+        "max": plan.limit,
+        "port": plan.port,
+        "health_path": plan.health_path,
+        "group": pool.group.name,
+        "role": pool.group.role,
+    }
+
+
+def stack_outputs(
+    stack: Stack,
+    gateways: Mapping[str, WgGateway],
+    spokes: Mapping[str, WgSpoke],
+    pools: Mapping[str, InferencePool],
+) -> dict[str, Any]:
     """Everything that the stack exports, by name; SkyPilot knows the machines by the stack's prefix."""
-    plan, pool = stack.plan, stack.settings.prefix
+    plan, known_as = stack.plan, stack.settings.prefix
     first = next(iter(gateways.values()))
     peers = [_peer(g.machine, plan, g.public_key, g.endpoint) for g in gateways.values()]
     peers += [_peer(s.machine, plan, s.public_key, None) for s in spokes.values()]
@@ -67,11 +90,18 @@ def stack_outputs(stack: Stack, gateways: Mapping[str, WgGateway], spokes: Mappi
             for name, gateway in gateways.items()
         ],
         "peers": peers,
+        "pools": [_pool(pool) for pool in pools.values()],
         "network": network_document(plan),
-        "ssh_node_pools": ssh_node_pools(plan, pool),
-        "skyserve_service": skyserve_service(plan, pool),
+        "ssh_node_pools": ssh_node_pools(plan, known_as),
+        "skyserve_service": skyserve_service(plan, known_as),
         "prometheus_targets": prometheus_targets(plan),
-        "join": pulumi.Output.secret({"url": first.url, "ca": stack.authority.certificate, "tokens": {}}),
+        "join": pulumi.Output.secret(
+            {
+                "url": first.url,
+                "ca": stack.authority.certificate,
+                "tokens": {name: pool.token for name, pool in pools.items()},
+            }
+        ),
         "ssh_private_key": stack.keys.ssh_private,
     }
 
@@ -108,6 +138,27 @@ class PeerOutput:
 
 
 @dataclass(frozen=True)
+class PoolOutput:
+    """A pool, whose machines have addresses of ``range``, ``min`` to ``max`` of them.
+
+    ``port`` and ``health_path`` are the inference server's. ``group`` is the cloud's name of the group, ``role`` what
+    its machines act as there: an IAM role's name, a service account's e-mail. Both are None on Hetzner.
+    """
+
+    name: str
+    site: str
+    cloud: str
+    region: str
+    range: IPv4Network
+    min: int
+    max: int
+    port: int
+    health_path: str
+    group: str | None
+    role: str | None
+
+
+@dataclass(frozen=True)
 class NetworkOutput:
     """The overlay: its range, topology, tunnel MTU in bytes, and each site's part by name."""
 
@@ -124,6 +175,7 @@ class StackOutputs:
     wg_gateway_ip: str
     gateways: tuple[GatewayOutput, ...]
     peers: tuple[PeerOutput, ...]
+    pools: tuple[PoolOutput, ...]
     network: NetworkOutput
     ssh_node_pools: str
     skyserve_service: str
@@ -144,6 +196,7 @@ PLAIN = (
     "wg_gateway_ip",
     "gateways",
     "peers",
+    "pools",
     "network",
     "ssh_node_pools",
     "skyserve_service",
@@ -162,6 +215,7 @@ def parse_outputs(values: Mapping[str, Any]) -> StackOutputs:
             wg_gateway_ip=values["wg_gateway_ip"],
             gateways=tuple(_parsed_gateway(gateway) for gateway in values["gateways"]),
             peers=tuple(_parsed_peer(peer) for peer in values["peers"]),
+            pools=tuple(_parsed_pool(pool) for pool in values["pools"]),
             network=NetworkOutput(
                 overlay=IPv4Network(network["overlay"]),
                 topology=network["topology"],
@@ -192,6 +246,13 @@ def _parsed_peer(values: Mapping[str, Any]) -> PeerOutput:
     known["address"] = IPv4Address(values["address"])
     known["allowed_ips"] = tuple(IPv4Network(text) for text in values["allowed_ips"])
     return PeerOutput(**known)
+
+
+def _parsed_pool(values: Mapping[str, Any]) -> PoolOutput:
+    known = _fields(PoolOutput, {"group": None, "role": None, **values})
+    known["range"] = IPv4Network(values["range"])
+    known |= {name: int(values[name]) for name in ("min", "max", "port")}
+    return PoolOutput(**known)
 
 
 class StackReader:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
 
 from components import names, server_types
+from components.pool_plan import PoolPlan, asked_types, plan_pool
 from components.settings.models import (
     DEFAULT_SERVER_TYPE,
     GatewaySettings,
@@ -56,12 +57,13 @@ class Machine:
 
 @dataclass(frozen=True)
 class Plan:
-    """The whole stack: the network, its tunnels' MTU in bytes, and its machines by node name."""
+    """The whole stack: the network, its tunnels' MTU in bytes, its machines by node name, and its pools by theirs."""
 
     network: Network
     mtu: int
     gateways: Mapping[str, Machine]
     spokes: Mapping[str, Machine]
+    pools: Mapping[str, PoolPlan]
     allowed_ips: Mapping[str, tuple[IPv4Network, ...]]
     """By node: what its peers send to it."""
 
@@ -70,10 +72,11 @@ class Plan:
         """Gateways and spokes by node name."""
         return {**self.gateways, **self.spokes}
 
-    def gateway_of(self, spoke: Machine) -> Machine:
-        """The gateway that ``spoke`` enters the overlay by."""
-        nodes = _as_nodes([*self.gateways.values(), spoke])
-        (peer,) = peers_of(self.network, next(node for node in nodes if node.name == spoke.name), nodes)
+    def gateway_of(self, entering: Machine | PoolPlan) -> Machine:
+        """The gateway that a spoke, or the members of a pool, enter the overlay by."""
+        address = entering.addresses[0] if isinstance(entering, PoolPlan) else entering.address
+        node = Node(entering.name, entering.site, address, "spoke", entering.name)
+        (peer,) = peers_of(self.network, node, [*_as_nodes(list(self.gateways.values())), node])
         return self.gateways[peer.public_key]
 
 
@@ -157,6 +160,11 @@ def warnings(settings: Settings) -> list[str]:
         asked = machine.server_type or DEFAULT_SERVER_TYPE[cloud]
         if server_types.resolve(cloud, asked, keep_retired=settings.keep_retired_server_types) != asked:
             found.setdefault(asked, []).append(name)
+    for name, pool in settings.pools.items():
+        cloud = settings.sites[pool.site].cloud
+        for asked in asked_types(settings, pool):
+            if server_types.resolve(cloud, asked, keep_retired=settings.keep_retired_server_types) != asked:
+                found.setdefault(asked, []).append(name)
     return [server_types.retirement_warning(asked, nodes) for asked, nodes in sorted(found.items())]
 
 
@@ -172,6 +180,7 @@ def make_plan(settings: Settings) -> Plan:
         mtu=wireguard_mtu({site.cloud for site in network.sites}, private_hetzner=private),
         gateways={m.name: m for m in machines if m.role == "gateway"},
         spokes={m.name: m for m in machines if m.role == "spoke"},
+        pools={name: plan_pool(settings, name, pool) for name, pool in settings.pools.items()},
         allowed_ips=_allowed_ips(network, nodes),
     )
 

@@ -19,6 +19,7 @@ from components import release
 from components.control import READ_SECONDS, ControlPlane, Held, Patience, PushError, Status, next_number
 from components.keys import sign
 from overlay.model import Network, Node, Site
+from overlay.pools import AwsIdentity, GcpIdentity, Identity, Pool
 from overlay.roster import Roster as Document
 from overlay.roster import canonical, content_digest
 from overlay.signing import release_message, roster_message
@@ -176,6 +177,7 @@ def roster_document(props: Mapping[str, Any], number: int) -> Document:
         Node(name, node["site"], IPv4Address(node["address"]), node["role"], node["publicKey"], node.get("endpoint"))
         for name, node in sorted(props["nodes"].items())
     )
+    pools = tuple(_pool(name, pool) for name, pool in sorted(props["pools"].items()))
     return Document(
         number=number,
         network=Network(IPv4Network(network["overlay"]), sites, network["topology"]),
@@ -183,7 +185,31 @@ def roster_document(props: Mapping[str, Any], number: int) -> Document:
         nodes=nodes,
         wireguard_sources=tuple(ip_network(text) for text in props["wireguardSources"]),
         admin_cidrs=tuple(ip_network(text) for text in props["adminCidrs"]),
+        pools=pools,
     )
+
+
+def _pool(name: str, pool: Mapping[str, Any]) -> Pool:
+    return Pool(
+        name=name,
+        site=pool["site"],
+        addresses=IPv4Network(pool["range"]),
+        limit=int(pool["limit"]),
+        token_sha256=pool["tokenSha256"],
+        ttl=int(pool["ttl"]),
+        rest=int(pool["rest"]),
+        port=int(pool["port"]),
+        health_path=pool["healthPath"],
+        identity=_identity(pool.get("identity")),
+    )
+
+
+def _identity(identity: Mapping[str, Any] | None) -> Identity | None:
+    if identity is None:
+        return None
+    if identity["cloud"] == "gcp":
+        return GcpIdentity(identity["project"])
+    return AwsIdentity(identity["account"], identity["region"], tuple(identity["certificates"]))
 
 
 class _Pushed(dynamic.Resource):
@@ -226,6 +252,7 @@ class Roster(_Pushed, module="hybrid-wireguard", name="Roster"):
         *,
         network: Mapping[str, Any],
         nodes: Mapping[str, Mapping[str, pulumi.Input[str | None]]],
+        pools: Mapping[str, Mapping[str, Any]],
         wireguard_sources: Sequence[str],
         admin_cidrs: Sequence[str],
         gateways: Mapping[str, Mapping[str, pulumi.Input[str]]],
@@ -233,10 +260,14 @@ class Roster(_Pushed, module="hybrid-wireguard", name="Roster"):
         signing_key: pulumi.Input[str],
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
-        """``nodes`` is a mapping by name whose leaves alone are outputs, so that a preview shows one node's change."""
+        """``nodes`` and ``pools`` are mappings by name whose leaves alone are outputs.
+
+        So a preview shows the change of one node or pool.
+        """
         props: Props = {
             "network": network,
             "nodes": nodes,
+            "pools": pools,
             "wireguardSources": list(wireguard_sources),
             "adminCidrs": list(admin_cidrs),
             "gateways": gateways,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import pulumi
 
@@ -10,6 +11,7 @@ from components.gateway import WgGateway
 from components.machine import cidrs
 from components.outputs import network_document
 from components.plan import Machine
+from components.pool import InferencePool
 from components.push import Release, Roster
 from components.spoke import WgSpoke
 from components.stack import Stack
@@ -28,7 +30,28 @@ def _node(
     return known if endpoint is None else {**known, "endpoint": endpoint}
 
 
-def push_everything(stack: Stack, gateways: Mapping[str, WgGateway], spokes: Mapping[str, WgSpoke]) -> None:
+def _pool(pool: InferencePool) -> dict[str, Any]:
+    """A pool of the roster; only the token's digest and an AWS account wait for something."""
+    plan, identity = pool.plan, pool.group.identity
+    known: dict[str, Any] = {
+        "site": plan.site,
+        "range": str(plan.addresses),
+        "limit": plan.limit,
+        "tokenSha256": pool.token_digest,
+        "ttl": plan.ttl,
+        "rest": plan.rest,
+        "port": plan.port,
+        "healthPath": plan.health_path,
+    }
+    return known if identity is None else {**known, "identity": identity}
+
+
+def push_everything(
+    stack: Stack,
+    gateways: Mapping[str, WgGateway],
+    spokes: Mapping[str, WgSpoke],
+    pools: Mapping[str, InferencePool],
+) -> None:
     """Registers the release and, after it, the roster, which the release's code reads."""
     planes = {name: {"url": gateway.url, "serverId": gateway.server_id} for name, gateway in gateways.items()}
     release = Release(
@@ -40,6 +63,7 @@ def push_everything(stack: Stack, gateways: Mapping[str, WgGateway], spokes: Map
         "roster",
         network=network_document(stack.plan),
         nodes=nodes,
+        pools={name: _pool(pool) for name, pool in pools.items()},
         wireguard_sources=cidrs(stack.settings.wireguard_sources),
         admin_cidrs=cidrs(stack.settings.admin_cidrs),
         gateways=planes,

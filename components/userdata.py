@@ -1,21 +1,23 @@
-"""User data of gateways and spokes, and the bound on its size that holds before any secret is known."""
+"""User data of gateways, spokes and pools, and the bound on its size that holds before any secret is known."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from ipaddress import IPv4Address
 
 import pulumi
 
-from cloudinit import BootError, GatewayBoot, SpokeBoot, render_gateway, render_spoke
+from cloudinit import BootError, GatewayBoot, PoolBoot, SpokeBoot, render_gateway, render_pool, render_spoke
 from components.certificates import Certificate
 from components.keys import NodeKey
 from components.names import MAX_NAME
 from components.plan import Machine, Plan, make_plan
+from components.pool_plan import PoolPlan
 from components.settings.models import Settings
 from components.stack import Stack
 from overlay.checks import Problem
-from overlay.model import WG_PORT
+from overlay.model import CONTROL_PORT, WG_PORT
 
 LIMITS: Mapping[str, int] = {"hetzner": 32 * 1024, "aws": 16 * 1024, "gcp": 256 * 1024}
 """Bytes of user data that a cloud takes (Hetzner Cloud API, create a server; EC2 user guide, instance user data;
@@ -27,6 +29,8 @@ CERTIFICATE_PEM_BYTES = 1000
 
 _KEY = "Ag" + "A" * 41 + "="
 """Stands for a WireGuard or ED25519 key: base64 of 32 bytes."""
+_TOKEN = "A" * 43
+"""Stands for a join token: base64url of 32 bytes."""
 _ADDRESS = IPv4Address("255.255.255.254")
 
 
@@ -48,6 +52,7 @@ def gateway_user_data(stack: Stack, machine: Machine, *, key: NodeKey, certifica
         certificate=certificate.certificate,
         tls_key=certificate.private_key,
         signing=stack.keys.signing_public,
+        seal=stack.keys.seal,
     )
 
     def render(private: str, told: Mapping[str, str]) -> str:
@@ -59,7 +64,7 @@ def gateway_user_data(stack: Stack, machine: Machine, *, key: NodeKey, certifica
 def entrance(
     stack: Stack, *, gateway_key: pulumi.Output[str], gateway_host: pulumi.Output[str]
 ) -> pulumi.Output[Mapping[str, str]]:
-    """What all spokes that reach a gateway at ``gateway_host`` are told alike; made once, since it is waited for."""
+    """What all machines that reach a gateway at ``gateway_host`` are told alike; made once, since it is waited for."""
     return pulumi.Output.all(
         gateway_key=gateway_key,
         gateway_host=gateway_host,
@@ -79,6 +84,14 @@ def spoke_user_data(
     return key.use(lambda private: told.apply(lambda found: render(private, found)))
 
 
+def pool_user_data(
+    pool: PoolPlan, *, token: pulumi.Output[str], told: pulumi.Output[Mapping[str, str]]
+) -> pulumi.Output[str]:
+    """The first-boot document of the machines of ``pool``; secret as its join token is."""
+    values: pulumi.Output[tuple[str, Mapping[str, str]]] = pulumi.Output.all(token, told).apply(lambda v: (v[0], v[1]))
+    return values.apply(lambda found: render_pool(_pool_boot(pool, {**found[1], "token": found[0]})))
+
+
 def _gateway_boot(settings: Settings, plan: Plan, machine: Machine, values: Mapping[str, str]) -> GatewayBoot:
     return GatewayBoot(
         name=machine.name,
@@ -89,6 +102,7 @@ def _gateway_boot(settings: Settings, plan: Plan, machine: Machine, values: Mapp
         tls_certificate_pem=values["certificate"],
         tls_private_key_pem=values["tls_key"],
         signing_public_key=values["signing"],
+        seal_key=values["seal"],
         admin_cidrs=settings.admin_cidrs,
     )
 
@@ -109,25 +123,73 @@ def _spoke_boot(plan: Plan, machine: Machine, gateway: Machine, values: Mapping[
     )
 
 
-def largest_user_data(settings: Settings, plan: Plan, machine: Machine) -> int:
-    """Bytes that the machine's document has at most, whatever its secrets; BootError when it cannot be rendered."""
+def _pool_boot(pool: PoolPlan, values: Mapping[str, str]) -> PoolBoot:
+    return PoolBoot(
+        pool=pool.name,
+        cloud=pool.cloud,
+        gateway_public_key=values["gateway_key"],
+        gateway_control=f"{values['gateway_host']}:{CONTROL_PORT}",
+        token=values["token"],
+        ca_pem=values["authority"],
+        signing_public_key=values["signing"],
+        prove=pool.prove,
+        user_setup=pool.user_setup,
+        drain_hook=pool.drain_hook,
+    )
+
+
+def _placeholders(settings: Settings, name: str) -> dict[str, str]:
+    """What stands for the values that the machine ``name`` is told, each as long as the longest can be."""
     issuer = settings.prefix
-    values = {
+    return {
         "private": _KEY,
-        "certificate": placeholder_pem("CERTIFICATE", certificate_bytes(issuer, machine.name, machine.name)),
+        "certificate": placeholder_pem("CERTIFICATE", certificate_bytes(issuer, name, name)),
         "tls_key": placeholder_pem("EC PRIVATE KEY", KEY_PEM_BYTES),
         "authority": placeholder_pem("CERTIFICATE", certificate_bytes(issuer, issuer)),
         "signing": _KEY,
+        "seal": _KEY,
+        "token": _TOKEN,
         "gateway_key": _KEY,
         "gateway_host": str(_ADDRESS),
     }
+
+
+def largest_user_data(settings: Settings, plan: Plan, machine: Machine) -> int:
+    """Bytes that the machine's document has at most, whatever its secrets; BootError when it cannot be rendered."""
+    values = _placeholders(settings, machine.name)
     if machine.role == "gateway":
         return len(render_gateway(_gateway_boot(settings, plan, machine, values)))
     return len(render_spoke(_spoke_boot(plan, machine, plan.gateway_of(machine), values)))
 
 
+def largest_pool_user_data(settings: Settings, pool: PoolPlan) -> int:
+    """Bytes that the document of the pool's machines has at most; BootError when it cannot be rendered."""
+    return len(render_pool(_pool_boot(pool, _placeholders(settings, pool.name))))
+
+
+def _pool_problem(settings: Settings, pool: PoolPlan) -> Problem | None:
+    """What keeps the pool's document from being rendered: the user's scripts, since all else in it is bounded."""
+    scripts = {"userSetup": pool.user_setup, "drainHook": pool.drain_hook}
+    for key, script in scripts.items():
+        try:
+            largest_pool_user_data(settings, replace(pool, user_setup=script, drain_hook=""))
+        except BootError as error:
+            return _script_problem(pool, key, scripts, error)
+    try:
+        largest_pool_user_data(settings, pool)
+    except BootError as error:
+        return _script_problem(pool, max(scripts, key=lambda key: len(scripts[key])), scripts, error)
+    return None
+
+
+def _script_problem(pool: PoolPlan, key: str, scripts: Mapping[str, str], error: BootError) -> Problem:
+    reason, _, remedy = str(error).partition(": ")
+    value = f"{len(scripts[key].encode(errors='replace'))} bytes"
+    return Problem(f"pools.{pool.name}.{key}", value, reason, remedy)
+
+
 def size_problems(settings: Settings) -> list[Problem]:
-    """Machines whose user data could be larger than half of what their cloud takes.
+    """Machines whose user data could be larger than half of what their cloud takes; a pool's, than all of it.
 
     All spokes of a cloud differ by name and address only, so the one with the longest name stands for them.
     """
@@ -146,4 +208,5 @@ def size_problems(settings: Settings) -> list[Problem]:
         if size > limit:
             reason = f"its user data could have {size} bytes, and may have {limit}"
             found.append(Problem(f"{kind}.{machine.name}", machine.name, reason, remedy))
+    found += [problem for pool in plan.pools.values() if (problem := _pool_problem(settings, pool)) is not None]
     return found

@@ -2,30 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-
 import pulumi
 import pulumi_aws as aws
 
 from components import names
+from components.clouds.aws_group import Ground, Image, Place, make_group
+from components.clouds.aws_security import SecurityGroups
 from components.images import AMIS
-from components.machine import fixed, in_a_name, machine_options
+from components.machine import PoolGroup, fixed, machine_options
 from components.plan import Machine
+from components.pool_plan import PoolPlan
 from components.settings.models import EVERYWHERE, AwsSite, Settings
-from components.settings.types import Source
 from overlay.model import WG_PORT
 
 IGNORED = ("user_data", "ami", "key_name")
-
-
-@dataclass(frozen=True)
-class _Place:
-    """Where instances go; ``ready`` must exist before one boots, or it would have no way out and install nothing."""
-
-    vpc_id: pulumi.Output[str]
-    subnet_id: pulumi.Output[str]
-    ready: tuple[pulumi.Resource, ...]
 
 
 class AwsNetwork(pulumi.ComponentResource):
@@ -46,7 +36,7 @@ class AwsNetwork(pulumi.ComponentResource):
         self._site = site
         self._resource_name = names.site_name(settings.prefix, name)
         self._tags = {"Name": self._resource_name, **names.labels(settings, site=name)}
-        self._amis: dict[str, pulumi.Output[str]] = {}
+        self._images: dict[str, Image] = {}
         self._place = self._given_place() or self._made_place()
         self._key = aws.ec2.KeyPair(
             f"{name}-ssh-key",
@@ -56,23 +46,26 @@ class AwsNetwork(pulumi.ComponentResource):
             tags=self._tags,
             opts=fixed(self),
         )
-        self._base_group = self._group("spoke", "WireGuard and the overlay")
-        self._rule(self._base_group, "wireguard", "udp", WG_PORT, EVERYWHERE)
-        self._rule(self._base_group, "overlay", "-1", None, [settings.overlay])
-        self._allow_everything_out(self._base_group)
+        groups = SecurityGroups(name, self._place.vpc_id, site.region, self._tags, self)
+        base_name = f"{self._resource_name}-spoke"
+        self._base_group = groups.group(f"{name}-spoke-group", base_name, "WireGuard and the overlay")
+        groups.let_in(self._base_group, "wireguard", "udp", WG_PORT, EVERYWHERE)
+        groups.let_in(self._base_group, "overlay", "-1", None, [settings.overlay])
+        groups.let_everything_out(self._base_group)
         self._ssh_group: aws.ec2.SecurityGroup | None = None
         if settings.admin_cidrs:
-            self._ssh_group = self._group("ssh", "SSH for administrators")
-            self._rule(self._ssh_group, "ssh", "tcp", 22, settings.admin_cidrs)
+            ssh_name = f"{self._resource_name}-ssh"
+            self._ssh_group = groups.group(f"{name}-ssh-group", ssh_name, "SSH for administrators")
+            groups.let_in(self._ssh_group, "ssh", "tcp", 22, settings.admin_cidrs)
         self.register_outputs({})
 
-    def _given_place(self) -> _Place | None:
+    def _given_place(self) -> Place | None:
         vpc_id, subnet_id = self._site.vpc_id, self._site.subnet_id
         if vpc_id is None or subnet_id is None:
             return None
-        return _Place(pulumi.Output.from_input(vpc_id), pulumi.Output.from_input(subnet_id), ())
+        return Place(pulumi.Output.from_input(vpc_id), pulumi.Output.from_input(subnet_id), ())
 
-    def _made_place(self) -> _Place:
+    def _made_place(self) -> Place:
         """A VPC with one public subnet."""
         name, region, tags = self._name, self._site.region, self._tags
         vpc = aws.ec2.Vpc(
@@ -107,73 +100,37 @@ class AwsNetwork(pulumi.ComponentResource):
         association = aws.ec2.RouteTableAssociation(
             f"{name}-association", subnet_id=subnet.id, route_table_id=routes.id, region=region, opts=fixed(self)
         )
-        return _Place(vpc.id, subnet.id, (association,))
+        return Place(vpc.id, subnet.id, (association,))
 
-    def _group(self, what: str, description: str) -> aws.ec2.SecurityGroup:
-        """A security group without rules; made anew only in another VPC or under another name, beside the old one."""
-        return aws.ec2.SecurityGroup(
-            f"{self._name}-{what}-group",
-            name=f"{self._resource_name}-{what}",
-            description=description,
-            vpc_id=self._place.vpc_id,
-            region=self._site.region,
-            tags=self._tags,
-            opts=pulumi.ResourceOptions(parent=self),
-        )
-
-    def _rule(
-        self, group: aws.ec2.SecurityGroup, what: str, protocol: str, port: int | None, sources: Sequence[Source]
-    ) -> None:
-        """Lets ``protocol`` (``-1`` for all) in to ``port`` from each of ``sources``."""
-        for source in sources:
-            aws.vpc.SecurityGroupIngressRule(
-                f"{self._name}-{what}-{in_a_name(source)}",
-                security_group_id=group.id,
-                ip_protocol=protocol,
-                from_port=port,
-                to_port=port,
-                cidr_ipv4=str(source) if source.version == 4 else None,
-                cidr_ipv6=str(source) if source.version == 6 else None,
-                description=what,
-                region=self._site.region,
-                tags=self._tags,
-                opts=fixed(self),
-            )
-
-    def _allow_everything_out(self, group: aws.ec2.SecurityGroup) -> None:
-        for source in EVERYWHERE:
-            aws.vpc.SecurityGroupEgressRule(
-                f"{self._name}-out-{in_a_name(source)}",
-                security_group_id=group.id,
-                ip_protocol="-1",
-                cidr_ipv4=str(source) if source.version == 4 else None,
-                cidr_ipv6=str(source) if source.version == 6 else None,
-                region=self._site.region,
-                tags=self._tags,
-                opts=fixed(self),
-            )
-
-    def _ami(self, image: str) -> pulumi.Input[str]:
-        """The id of the newest image that ``image`` names, looked up once a site."""
-        if image.startswith("ami-"):
-            return image
-        if image not in self._amis:
-            lookup = AMIS[image]
+    def _image(self, image: str) -> Image:
+        """The newest image that ``image`` names, looked up once a site; an id names one, which may be deprecated."""
+        if image not in self._images:
+            lookup = AMIS.get(image)
+            key, value = ("image-id", image) if lookup is None else ("name", lookup.name)
             found = aws.ec2.get_ami_output(
                 most_recent=True,
-                owners=[lookup.owner],
-                filters=[aws.ec2.GetAmiFilterArgs(name="name", values=[lookup.name])],
+                owners=None if lookup is None else [lookup.owner],
+                include_deprecated=True if lookup is None else None,
+                filters=[aws.ec2.GetAmiFilterArgs(name=key, values=[value])],
                 region=self._site.region,
                 opts=pulumi.InvokeOutputOptions(parent=self),
             )
-            self._amis[image] = found.id
-        return self._amis[image]
+            self._images[image] = Image(image if lookup is None else found.id, found.root_device_name)
+        return self._images[image]
+
+    def _ami(self, image: str) -> pulumi.Input[str]:
+        return image if image.startswith("ami-") else self._image(image).id
+
+    def pool(self, pool: PoolPlan, user_data: pulumi.Output[str], parent: pulumi.Resource) -> PoolGroup:
+        """Registers the pool's auto-scaling group as a child of ``parent``."""
+        ground = Ground(self._site, self._place, self._key.key_name, self._image(pool.image))
+        return make_group(pool, ground, user_data, parent)
 
     def spoke(self, machine: Machine, user_data: pulumi.Input[str], parent: pulumi.Resource) -> pulumi.Output[str]:
         """Registers the spoke's instance as a child of ``parent``; its id."""
         groups = [self._base_group, *([self._ssh_group] if self._ssh_group is not None and machine.public else [])]
         tags = {"Name": machine.resource_name, **machine.labels}
-        options = machine_options(machine, parent, IGNORED, secret_outputs=["user_data"])
+        options = machine_options(machine.revision, parent, IGNORED, secret_outputs=["user_data"])
         options.depends_on = list(self._place.ready)
         instance = aws.ec2.Instance(
             f"{machine.name}-instance",

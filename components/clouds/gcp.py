@@ -3,29 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import pulumi
 import pulumi_gcp as gcp
 
 from components import names
+from components.clouds.gcp_group import Ground, Place, make_group
 from components.images import GCP_FAMILIES, login_user
-from components.machine import cidrs, fixed, machine_options
+from components.machine import PoolGroup, cidrs, fixed, machine_options
 from components.plan import Machine
+from components.pool_plan import PoolPlan
 from components.settings.models import EVERYWHERE, GcpSite, Settings
 from overlay.model import WG_PORT
 
 IGNORED = ("metadata", "bootDisk.initializeParams.image")
 """SSH keys and user data are both metadata here."""
-
-
-@dataclass(frozen=True)
-class _Place:
-    """Where instances go; ``ready`` must exist before one boots, or it would have no way out and install nothing."""
-
-    network: pulumi.Output[str]
-    subnetwork: pulumi.Output[str]
-    ready: tuple[pulumi.Resource, ...]
 
 
 class GcpNetwork(pulumi.ComponentResource):
@@ -59,13 +51,13 @@ class GcpNetwork(pulumi.ComponentResource):
             self._allow("ssh", "tcp", ["22"], admins, self._ssh_tag)
         self.register_outputs({})
 
-    def _given_place(self) -> _Place | None:
+    def _given_place(self) -> Place | None:
         network, subnetwork = self._site.network, self._site.subnetwork
         if network is None or subnetwork is None:
             return None
-        return _Place(pulumi.Output.from_input(network), pulumi.Output.from_input(subnetwork), ())
+        return Place(pulumi.Output.from_input(network), pulumi.Output.from_input(subnetwork), ())
 
-    def _made_place(self) -> _Place:
+    def _made_place(self) -> Place:
         name, site = self._name, self._site
         resource_name = names.site_name(self._settings.prefix, name)
         network = gcp.compute.Network(
@@ -102,7 +94,7 @@ class GcpNetwork(pulumi.ComponentResource):
             source_subnetwork_ip_ranges_to_nat="ALL_SUBNETWORKS_ALL_IP_RANGES",
             opts=fixed(self),
         )
-        return _Place(network.id, subnetwork.id, (nat,))
+        return Place(network.id, subnetwork.id, (nat,))
 
     def _allow(self, what: str, protocol: str, ports: list[str] | None, sources: Sequence[str], tag: str) -> None:
         gcp.compute.Firewall(
@@ -123,9 +115,14 @@ class GcpNetwork(pulumi.ComponentResource):
             self._logins[login] = self._ssh_public_key.apply(lambda key: f"{login}:{key}")
         return self._logins[login]
 
+    def pool(self, pool: PoolPlan, user_data: pulumi.Output[str], parent: pulumi.Resource) -> PoolGroup:
+        """Registers the pool's managed instance group as a child of ``parent``."""
+        ground = Ground(self._settings.prefix, self._site, self._place, self._ssh_keys(login_user(pool.image)))
+        return make_group(pool, ground, user_data, parent)
+
     def spoke(self, machine: Machine, user_data: pulumi.Input[str], parent: pulumi.Resource) -> pulumi.Output[str]:
         """Registers the spoke's instance as a child of ``parent``; its id."""
-        options = machine_options(machine, parent, IGNORED, secret_outputs=["metadata"])
+        options = machine_options(machine.revision, parent, IGNORED, secret_outputs=["metadata"])
         options.depends_on = list(self._place.ready)
         access = [gcp.compute.InstanceNetworkInterfaceAccessConfigArgs()] if machine.public else None
         instance = gcp.compute.Instance(

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import pulumi
 import pulumi_hcloud as hcloud
 
 from components import names
-from components.machine import cidrs, fixed, machine_options
+from components.clouds.hetzner_servers import IGNORED, Ground, PrivateNetwork, make_servers
+from components.machine import PoolGroup, cidrs, fixed, machine_options
 from components.plan import Machine
+from components.pool_plan import PoolPlan
 from components.settings.models import EVERYWHERE, HetznerSite, Settings
 from overlay.model import CONTROL_PORT, ROTATION_PORT, WG_PORT
 
@@ -22,17 +22,7 @@ NETWORK_ZONES = {
     "sin": "ap-southeast",
 }
 """Network zone of each location (docs.hetzner.com, Cloud locations)."""
-IGNORED = ("user_data", "image", "ssh_keys")
 ANYWHERE = cidrs(EVERYWHERE)
-
-
-@dataclass(frozen=True)
-class PrivateNetwork:
-    """A private network that servers of a site join."""
-
-    id: pulumi.Output[int]
-    ready: tuple[pulumi.Resource, ...]
-    """What must exist before a server can join."""
 
 
 def ssh_key(settings: Settings, public_key: pulumi.Input[str]) -> hcloud.SshKey:
@@ -125,6 +115,7 @@ class HetznerNetwork(pulumi.ComponentResource):
         super().__init__("hybrid-wireguard:index:HetznerNetwork", name, {}, opts)
         labels = names.labels(settings, site=name)
         self._ssh_key = ssh_key
+        self._prefix = settings.prefix
         spokes_firewall = firewall(
             f"{name}-firewall",
             resource_name=names.site_name(settings.prefix, name),
@@ -166,6 +157,10 @@ class HetznerNetwork(pulumi.ComponentResource):
         public = hcloud.ServerPublicNetArgs(ipv4_enabled=machine.public, ipv6_enabled=machine.public)
         return self.server(machine, user_data, self._firewall_id, public, parent).id
 
+    def pool(self, pool: PoolPlan, user_data: pulumi.Output[str], parent: pulumi.Resource) -> PoolGroup:
+        """Registers the pool's servers as children of ``parent``."""
+        return make_servers(pool, Ground(self._prefix, self._ssh_key, self.private), user_data, parent)
+
     def server(
         self,
         machine: Machine,
@@ -177,7 +172,7 @@ class HetznerNetwork(pulumi.ComponentResource):
         protect: bool = False,
     ) -> hcloud.Server:
         """Registers a server in the site's private network, behind the firewall, as a child of ``parent``."""
-        options = machine_options(machine, parent, IGNORED, secret_outputs=["user_data"], protect=protect)
+        options = machine_options(machine.revision, parent, IGNORED, secret_outputs=["user_data"], protect=protect)
         networks: list[hcloud.ServerNetworkArgs] | None = None
         if self.private is not None:
             pinned = str(machine.private_address) if machine.private_address else None

@@ -6,12 +6,14 @@ from collections import Counter
 from collections.abc import Iterator
 from ipaddress import IPv4Address, IPv4Network
 
-from components.images import AMIS, GCP_FAMILIES, is_known
+from components.images import unknown_image
 from components.keys import public_key_of
 from components.names import name_problems
 from components.plan import AddressProblemsError, nodes_of, overlay_network
+from components.pool_plan import overlay_pools
 from components.settings.errors import SECRET, nearest
 from components.settings.models import AwsSite, GcpSite, HetznerSite, Settings, SiteSettings
+from components.settings.pool_checks import pool_problems
 from components.userdata import size_problems
 from overlay import checks
 from overlay.checks import Problem
@@ -36,12 +38,11 @@ def setting_problems(settings: Settings) -> list[Problem]:
 
 def _reference_problems(settings: Settings) -> Iterator[Problem]:
     yield from name_problems(settings)
-    for kind, machines in (("gateways", settings.gateways), ("spokes", settings.spokes)):
-        for name, machine in machines.items():
-            if machine.site not in settings.sites:
-                yield Problem(
-                    f"{kind}.{name}.site", machine.site, "no such site", nearest(machine.site, settings.sites)
-                )
+    for kind, declared in (("gateways", settings.gateways), ("spokes", settings.spokes), ("pools", settings.pools)):
+        for name, wanted in declared.items():
+            if wanted.site not in settings.sites:
+                remedy = nearest(wanted.site, settings.sites)
+                yield Problem(f"{kind}.{name}.site", wanted.site, "no such site", remedy)
     if not settings.gateways:
         yield Problem("gateways", "nothing", "the network has no gateway", "declare one on a hetzner site")
 
@@ -53,6 +54,7 @@ def _shape_problems(settings: Settings) -> Iterator[Problem]:
         yield from _capacity_problems(settings, name, site)
     yield from _gateway_problems(settings)
     yield from _spoke_problems(settings)
+    yield from pool_problems(settings)
     yield from _key_problems(settings)
     yield from _source_problems(settings)
 
@@ -122,10 +124,11 @@ def _capacity_problems(settings: Settings, name: str, site: SiteSettings) -> Ite
     own = site.own_range
     if own is None:
         return
-    machines = [machine for machine in (*settings.gateways.values(), *settings.spokes.values()) if machine.site == name]
+    single = sum(machine.site == name for machine in (*settings.gateways.values(), *settings.spokes.values()))
+    machines = single + sum(pool.limit for pool in settings.pools.values() if pool.site == name)
     room = own.num_addresses - _RESERVED[site.cloud]
-    if len(machines) > room:
-        reason = f"it has room for {max(room, 0)} machines, and the site has {len(machines)}"
+    if machines > room:
+        reason = f"it has room for {max(room, 0)} machines, and the site has {machines}"
         yield Problem(f"sites.{name}.{_RANGE_KEY[site.cloud]}", str(own), reason, "widen it")
 
 
@@ -160,11 +163,9 @@ def _spoke_problems(settings: Settings) -> Iterator[Problem]:
     for name, spoke in settings.spokes.items():
         where = f"spokes.{name}"
         site = settings.sites[spoke.site]
-        if not is_known(site.cloud, spoke.image):
-            choices = AMIS if site.cloud == "aws" else GCP_FAMILIES
-            yield Problem(
-                f"{where}.image", spoke.image, f"no such image on {site.cloud}", nearest(spoke.image, choices)
-            )
+        wrong = unknown_image(site.cloud, spoke.image)
+        if wrong is not None:
+            yield Problem(f"{where}.image", spoke.image, *wrong)
         if spoke.location is not None and not isinstance(site, HetznerSite):
             reason = f"machines of a {site.cloud} site stand in the site's own zone"
             yield Problem(f"{where}.location", spoke.location, reason, "remove it, or declare another site")
@@ -202,7 +203,7 @@ def _network_problems(settings: Settings) -> Iterator[Problem]:
         yield from error.problems
         return
     ranges = {name: own for name, site in settings.sites.items() if (own := site.own_range) is not None}
-    for problem in checks.problems(network, nodes, ranges):
+    for problem in checks.problems(network, nodes, ranges, overlay_pools(settings)):
         kind, _, rest = problem.subject.partition(".")
         site, _, key = rest.partition(".")
         if kind == "sites" and key == "vpcCidr":

@@ -21,6 +21,7 @@ from components.settings.models import (
     GcpSite,
     GeneralSettings,
     HetznerSite,
+    PoolSettings,
     Settings,
     SiteSettings,
     SpokeSettings,
@@ -28,7 +29,7 @@ from components.settings.models import (
 from overlay.checks import Problem
 
 _Model = TypeVar("_Model", bound=BaseModel)
-_OBJECTS = ("network", "sites", "gateways", "spokes", "privateKeys")
+_OBJECTS = ("network", "sites", "gateways", "spokes", "pools", "privateKeys")
 _LISTS = ("adminCidrs", "wireguardSources")
 _FLAGS = ("keepRetiredServerTypes", "protect")
 _TEXTS = ("prefix", "sshPublicKey")
@@ -43,6 +44,7 @@ _WANTED = {
     "int_type": ("a whole number is needed", "write it without quotes"),
     "bool_type": ("true or false is needed", "write true or false without quotes"),
     "tuple_type": ("a list is needed", "write it as a YAML list, or in JSON as [..]"),
+    "mapping_type": ("a mapping is needed", "write it as key: value pairs"),
     "model_type": ("a mapping is needed", "write it as key: value pairs"),
     "too_short": ("it is empty", "name at least one"),
     "greater_than_equal": ("it is too small", "use 1 or more"),
@@ -81,6 +83,7 @@ def load(config: Mapping[str, str], project: str, stack: str, secret_keys: Colle
     }
     gateways = _machines("gateways", GatewaySettings, values.pop("gateways", {}), found)
     spokes = _machines("spokes", SpokeSettings, values.pop("spokes", {}), found)
+    pools = _machines("pools", PoolSettings, values.pop("pools", {}), found)
     general = _validated(GeneralSettings, "", {key: value for key, value in values.items() if value != ""}, found)
     if found or general is None:
         raise SettingsError(_without_secrets(found, secret_keys))
@@ -93,6 +96,7 @@ def load(config: Mapping[str, str], project: str, stack: str, secret_keys: Colle
         sites=sites,
         gateways=gateways,
         spokes=spokes,
+        pools=pools,
         admin_cidrs=general.admin_cidrs,
         wireguard_sources=general.wireguard_sources,
         keep_retired_server_types=general.keep_retired_server_types,

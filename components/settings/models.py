@@ -7,13 +7,15 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Network, IPv6Network
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, StrictStr
 from pydantic.alias_generators import to_camel
 
 from components.settings.types import (
     Address4,
     AdminNetwork,
+    CertificatePem,
     Flag,
+    HealthPath,
     Network4,
     NetworkId,
     OpenSshKey,
@@ -21,6 +23,7 @@ from components.settings.types import (
     Source,
     SourceNetwork,
     Word,
+    whole,
 )
 
 DEFAULT_IMAGE = "ubuntu-22.04"
@@ -28,6 +31,8 @@ DEFAULT_LOCATION = "fsn1"
 DEFAULT_AWS_RANGE = IPv4Network("172.28.0.0/20")
 DEFAULT_GCP_RANGE = IPv4Network("172.29.0.0/20")
 """Ranges of the networks that the stack makes itself; apart from 10.0.0.0/8, where overlays are."""
+MAX_MEMBERS = 10_000
+"""Machines in one pool; an AWS group or a GCP one takes no more than some thousands."""
 EVERYWHERE: tuple[Source, ...] = (IPv4Network("0.0.0.0/0"), IPv6Network("::/0"))
 DEFAULT_SERVER_TYPE: Mapping[str, str] = {"hetzner": "cx22", "aws": "t3.small", "gcp": "e2-small"}
 
@@ -67,7 +72,10 @@ class HetznerSite(_Strict):
 
 
 class AwsSite(_Strict):
-    """An AWS site. ``vpc_id`` and ``subnet_id`` name a VPC to use; without them the stack makes one."""
+    """An AWS site. ``vpc_id`` and ``subnet_id`` name a VPC to use; without them the stack makes one.
+
+    ``identity_certificates`` are those that AWS signs instance identity documents of the region with.
+    """
 
     cloud: Literal["aws"]
     subnet: Network4
@@ -76,6 +84,7 @@ class AwsSite(_Strict):
     vpc_id: Word | None = None
     subnet_id: Word | None = None
     vpc_cidr: Network4 | None = None
+    identity_certificates: tuple[CertificatePem, ...] = ()
 
     @property
     def made_range(self) -> IPv4Network:
@@ -136,6 +145,39 @@ class SpokeSettings(_Machine):
     public_address: Flag | None = None
 
 
+class PoolSettings(_Strict):
+    """Machines that join at run time. What its cloud has no use for is None or the default (``checks`` sees to it).
+
+    ``addresses`` is the part of the site's subnet that they draw from. AWS and GCP hold ``minimum`` to ``maximum`` of
+    them, Hetzner ``count``. ``lease_ttl`` and ``address_rest`` are in seconds, as in :class:`overlay.pools.Pool`.
+    """
+
+    site: Word
+    addresses: Network4 = Field(alias="range")
+    minimum: Annotated[int, whole(0, MAX_MEMBERS)] | None = Field(default=None, alias="min")
+    maximum: Annotated[int, whole(1, MAX_MEMBERS)] | None = Field(default=None, alias="max")
+    count: Annotated[int, whole(1, MAX_MEMBERS)] | None = None
+    server_types: Annotated[tuple[Word, ...], Field(min_length=1)] | None = None
+    on_demand_base: Annotated[int, whole(0, MAX_MEMBERS)] | None = None
+    image: Word = DEFAULT_IMAGE
+    public_address: Flag | None = None
+    port: Annotated[int, whole(1, 65535)] = 8000
+    health_path: HealthPath = "/health"
+    user_setup: StrictStr = ""
+    drain_hook: StrictStr = ""
+    labels: Mapping[StrictStr, StrictStr] = Field(default_factory=dict[str, str])
+    token_revision: Revision = 1
+    require_identity: Flag = False
+    lease_ttl: Annotated[int, whole(10, 7 * 86400)] = 300
+    address_rest: Annotated[int, whole(0, 7 * 86400)] = 600
+    revision: Revision | None = None
+
+    @property
+    def limit(self) -> int:
+        """How many machines work in it at once, at most."""
+        return self.maximum or self.count or 0
+
+
 class GeneralSettings(_Strict):
     """The settings that are single values or lists."""
 
@@ -160,6 +202,7 @@ class Settings:
     sites: Mapping[str, SiteSettings]
     gateways: Mapping[str, GatewaySettings]
     spokes: Mapping[str, SpokeSettings]
+    pools: Mapping[str, PoolSettings]
     admin_cidrs: tuple[Source, ...]
     wireguard_sources: tuple[Source, ...]
     keep_retired_server_types: bool

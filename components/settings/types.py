@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import base64
 import binascii
+import re
 from ipaddress import IPv4Address, IPv4Network, IPv6Network, ip_network
 from typing import Annotated
 
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
+from cryptography.hazmat.primitives.serialization import Encoding
 from pydantic import BeforeValidator, Field, StrictBool, StrictInt, StrictStr
 from pydantic_core import PydanticCustomError
 
@@ -15,6 +19,9 @@ Source = IPv4Network | IPv6Network
 WIDEST_ADMIN_V4 = 8
 WIDEST_ADMIN_V6 = 16
 """Prefix lengths: an admin network may not be wider than the largest blocks that one organisation holds."""
+
+
+_HEALTH_PATH = re.compile(r"/[!-~]{0,254}")
 
 
 def refusal(reason: str, remedy: str) -> PydanticCustomError:
@@ -82,6 +89,42 @@ def _openssh(value: object) -> str:
     return text.strip()
 
 
+def _certificate(value: object) -> str:
+    text = _text(value, "-----BEGIN CERTIFICATE-----…")
+    remedy = "give exactly one, from its BEGIN to its END line"
+    if text.count("-----BEGIN ") != 1:
+        raise refusal("it is not one certificate in PEM", remedy)
+    try:
+        certificate = x509.load_pem_x509_certificate(text.encode())
+    except ValueError:
+        raise refusal("it is not a certificate in PEM", remedy) from None
+    if not isinstance(certificate.public_key(), RSAPublicKey):
+        raise refusal("its key is not an RSA key", "give the one that AWS lists under RSA for the region")
+    return certificate.public_bytes(Encoding.PEM).decode()
+
+
+def _health_path(value: object) -> str:
+    text = _text(value, "/health")
+    if _HEALTH_PATH.fullmatch(text) is None:
+        raise refusal(
+            "it is not the path of a URL", "begin it with / and leave spaces and what is not ASCII out, like /health"
+        )
+    return text
+
+
+def whole(low: int, high: int) -> BeforeValidator:
+    """A validator of whole numbers from ``low`` to ``high``, both among them."""
+
+    def check(value: object) -> int:
+        if type(value) is not int:
+            raise refusal("a whole number is needed", "write it without quotes")
+        if not low <= value <= high:
+            raise refusal(f"it is not from {low} to {high}", "choose a number between the two")
+        return value
+
+    return BeforeValidator(check)
+
+
 Network4 = Annotated[IPv4Network, BeforeValidator(_network4)]
 Address4 = Annotated[IPv4Address, BeforeValidator(_address4)]
 SourceNetwork = Annotated[Source, BeforeValidator(_network)]
@@ -92,4 +135,7 @@ Word = Annotated[StrictStr, Field(min_length=1, max_length=255, pattern=r"^\S+$"
 Revision = Annotated[StrictInt, Field(ge=1, le=2**31 - 1)]
 NetworkId = Annotated[StrictInt, Field(ge=1)]
 """Hetzner's ids are whole numbers."""
+CertificatePem = Annotated[str, BeforeValidator(_certificate)]
+"""An X.509 certificate with an RSA key, in PEM as this program writes it."""
+HealthPath = Annotated[str, BeforeValidator(_health_path)]
 Flag = StrictBool

@@ -30,6 +30,7 @@ _SIGNATURE = rpc._special_sig_key  # pyright: ignore[reportPrivateUsage]
 _SECRET = rpc._special_secret_sig  # pyright: ignore[reportPrivateUsage]
 CERTIFICATE = f"-----BEGIN CERTIFICATE-----\n{'A' * 64}\n-----END CERTIFICATE-----\n"
 GATEWAY_IP = "198.51.100.1"
+ACCOUNT = "123456789012"
 
 
 def is_secret(value: Json) -> bool:
@@ -134,6 +135,10 @@ def _made(kind: str, name: str, inputs: Mapping[str, Json]) -> dict[str, Json]:
             return {"certPem": CERTIFICATE}
         case "CertRequest":
             return {"certRequestPem": "request"}
+        case "Account":
+            return {"email": f"{inputs['accountId']}@{inputs['project']}.iam.gserviceaccount.com"}
+        case "InstanceTemplate":
+            return {"selfLinkUnique": f"instanceTemplates/{inputs['namePrefix']}1?uniqueId=7"}
         case "PrimaryIp":
             return {"ipAddress": GATEWAY_IP}
         case _:
@@ -151,9 +156,14 @@ class _Mocks(pulumi.runtime.Mocks):
         return id_of(args.typ, args.name), {**inputs, **_made(args.typ, args.name, inputs)}
 
     def call(self, args: pulumi.runtime.MockCallArgs) -> Any:
+        if args.token == "aws:index/getCallerIdentity:getCallerIdentity":
+            return {"accountId": ACCOUNT, "arn": "", "id": ACCOUNT, "userId": ""}
         assert args.token == "aws:ec2/getAmi:getAmi"
         asked = cast("dict[str, Json]", cast("Any", args).args)
-        return {"id": f"ami-of-{asked['owners'][0]}-in-{asked['region']}"}
+        if "owners" not in asked:
+            (ami,) = asked["filters"][0]["values"]
+            return {"id": ami, "rootDeviceName": "/dev/xvda"}
+        return {"id": f"ami-of-{asked['owners'][0]}-in-{asked['region']}", "rootDeviceName": "/dev/sda1"}
 
 
 class _Monitor(mocks.MockMonitor):

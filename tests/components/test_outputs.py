@@ -17,6 +17,7 @@ FIELDS = {
     "wg_gateway_ip",
     "gateways",
     "peers",
+    "pools",
     "network",
     "ssh_node_pools",
     "skyserve_service",

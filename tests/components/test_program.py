@@ -114,6 +114,7 @@ def test_protect_guards_what_a_loss_of_would_reach_every_spoke() -> None:
     protected = {r.name for r in run_program(changed(dev(), {"protect": True})).resources if r.request.protect}
     assert protected == {
         "stack-signing",
+        "stack-seal",
         "authority-key",
         "authority-certificate",
         "hetzner-gw-key",

@@ -43,6 +43,7 @@ def inputs_of(gateway: Gateway, **changes: Any) -> dict[str, Any]:
             "gw": node("10.100.0.1", "GE1AFY974hTtgqQ9UOajVqW0pdAzqdj0XKSHNSudHDc=", "gateway", "192.0.2.1:51820"),
             "aws-1": node("10.100.2.1", "sVH5o+GYs26IfJWoiPlQy/O1rFKFvfHr35p13mgdvD4=", "spoke", None),
         },
+        "pools": {},
         "wireguardSources": ["0.0.0.0/0", "::/0"],
         "adminCidrs": ["203.0.113.0/24"],
         "gateways": {"gw": {"url": gateway.url, "serverId": "7"}},

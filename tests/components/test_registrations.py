@@ -40,7 +40,7 @@ def test_exactly_these_resources_are_registered(program: Run) -> None:
         "GcpNetwork": 1,
         "WgGateway": 1,
         "WgSpoke": 4,
-        "PrivateKey": 9,  # signing, SSH, authority, the gateway's TLS, and one a node
+        "PrivateKey": 10,  # signing, sealing, SSH, authority, the gateway's TLS, and one a node
         "SelfSignedCert": 1,
         "CertRequest": 1,
         "LocallySignedCert": 1,

@@ -1,0 +1,92 @@
+"""From settings to what each pool is: names, sizes, types. Pure, as the plan of the other machines."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from ipaddress import IPv4Network
+
+from components import names, server_types
+from components.settings.models import DEFAULT_SERVER_TYPE, GcpSite, HetznerSite, PoolSettings, Settings
+from overlay.pools import Pool
+
+
+@dataclass(frozen=True)
+class PoolPlan:
+    """One pool of the stack, cloud-neutral.
+
+    ``resource_name`` is the cloud's name for its group and what names of its machines begin with; ``addresses`` its
+    part of the site's subnet. It holds ``minimum`` to ``limit`` machines, both the same on Hetzner; ``on_demand_base``
+    of them are no spot machines. ``location`` is Hetzner's and None elsewhere. ``prove`` says whether machines show
+    their cloud's proof of identity. ``ttl`` and ``rest`` are in seconds, as in :class:`overlay.pools.Pool`.
+    """
+
+    name: str
+    site: str
+    cloud: str
+    region: str
+    resource_name: str
+    addresses: IPv4Network
+    minimum: int
+    limit: int
+    server_types: tuple[str, ...]
+    on_demand_base: int
+    image: str
+    location: str | None
+    public: bool
+    port: int
+    health_path: str
+    user_setup: str
+    drain_hook: str
+    labels: Mapping[str, str]
+    token_revision: int
+    prove: bool
+    ttl: int
+    rest: int
+    revision: int
+
+
+def asked_types(settings: Settings, pool: PoolSettings) -> tuple[str, ...]:
+    """The server types that the settings ask for, retired ones among them."""
+    return pool.server_types or (DEFAULT_SERVER_TYPE[settings.sites[pool.site].cloud],)
+
+
+def plan_pool(settings: Settings, name: str, wanted: PoolSettings) -> PoolPlan:
+    """The plan of the pool ``name``."""
+    site = settings.sites[wanted.site]
+    keep = settings.keep_retired_server_types
+    types = (server_types.resolve(site.cloud, asked, keep_retired=keep) for asked in asked_types(settings, wanted))
+    public = wanted.public_address
+    return PoolPlan(
+        name=name,
+        site=wanted.site,
+        cloud=site.cloud,
+        region=site.region,
+        resource_name=names.pool_name(settings.prefix, name),
+        addresses=wanted.addresses,
+        minimum=wanted.limit if isinstance(site, HetznerSite) else 1 if wanted.minimum is None else wanted.minimum,
+        limit=wanted.limit,
+        server_types=tuple(types),
+        on_demand_base=wanted.on_demand_base or 0,
+        image=wanted.image,
+        location=site.location if isinstance(site, HetznerSite) else None,
+        public=not isinstance(site, GcpSite) if public is None else public,
+        port=wanted.port,
+        health_path=wanted.health_path,
+        user_setup=wanted.user_setup,
+        drain_hook=wanted.drain_hook,
+        labels={**names.labels(settings, site=wanted.site, role=names.BURST, pool=name), **wanted.labels},
+        token_revision=wanted.token_revision,
+        prove=wanted.require_identity,
+        ttl=wanted.lease_ttl,
+        rest=wanted.address_rest,
+        revision=wanted.revision or 1,
+    )
+
+
+def overlay_pools(settings: Settings) -> list[Pool]:
+    """The pools as the overlay's checks see them, before there is any token."""
+    return [
+        Pool(name, p.site, p.addresses, p.limit, "", p.lease_ttl, p.address_rest, p.port, p.health_path)
+        for name, p in settings.pools.items()
+    ]
