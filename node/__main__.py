@@ -1,6 +1,6 @@
-"""``python3 -m node gateway PULSE LISTENER`` and ``… spoke PULSE``, with descriptors of stage 0, run a role.
+"""``python3 -m node gateway PULSE LISTENER`` and ``… spoke|pool PULSE``, with descriptors of stage 0, run a role.
 
-``python3 -m node gateway|spoke check`` is a release's self-check.
+``python3 -m node gateway|spoke|pool check`` is a release's self-check.
 """
 
 from __future__ import annotations
@@ -27,6 +27,14 @@ def main(arguments: list[str]) -> int:
             from node.spoke import main as spoke
 
             return spoke(int(pulse))
+        case ["pool", "check"]:
+            from node.pool.boot import check
+
+            check()
+        case ["pool", pulse]:
+            from node.pool.boot import main as pool
+
+            return pool(int(pulse))
         case _:
             print(__doc__, file=sys.stderr)
             return 2

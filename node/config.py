@@ -17,11 +17,22 @@ class ConfigError(ValueError):
 
 
 @dataclass(frozen=True)
+class Membership:
+    """What a pool's machine joins with: its ``cloud`` (aws, gcp, hetzner), whether it is to ``prove`` its identity, and
+    the gateway's WireGuard key."""
+
+    cloud: str
+    gateway_public_key: str
+    prove: bool
+
+
+@dataclass(frozen=True)
 class Config:
     """This machine.
 
-    ``control`` is the gateway's control plane on the overlay as (address, TCP port); ``signing_public_key`` is the
-    base64 of the stack's raw ED25519 key; ``state`` and ``files`` are the folders of state and of first boot's files.
+    ``name`` is its node's, or its pool's. ``control`` is the gateway's control plane as (address, TCP port), on the
+    overlay or, for a pool's machine, on the internet; ``signing_public_key`` is the base64 of the stack's raw ED25519
+    key; ``state`` and ``files`` are the folders of state and of first boot's files.
     """
 
     role: str
@@ -30,6 +41,13 @@ class Config:
     signing_public_key: str
     state: Path
     files: Path
+    membership: Membership | None = None
+
+
+def _membership(document: dict[str, Any]) -> Membership | None:
+    if document["role"] != "pool":
+        return None
+    return Membership(str(document["cloud"]), str(document["gateway_public_key"]), bool(document["prove"]))
 
 
 def load() -> Config:
@@ -49,6 +67,7 @@ def load() -> Config:
             str(document["signing_public_key"]),
             state,
             files,
+            _membership(document),
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ConfigError(f"{path} cannot be used ({error}); make this machine anew: raise its `revision`") from error

@@ -30,9 +30,9 @@ def impatient() -> bytes:
         for room in ("node", "overlay")
         for path in (ROOT / room).rglob("*.py")
     }
-    before = files["node/spoke.py"]
-    files["node/spoke.py"] = before.replace("ASK_SECONDS = 10.0", "ASK_SECONDS = 0.5")
-    assert files["node/spoke.py"] != before
+    before = files["node/follow.py"]
+    files["node/follow.py"] = before.replace("ASK_SECONDS = 10.0", "ASK_SECONDS = 0.5")
+    assert files["node/follow.py"] != before
     return archive(files)
 
 

@@ -1,0 +1,307 @@
+"""The agent's main loop: one round every few seconds, and at once when the cloud takes the machine back."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+
+from node.config import Config, Membership
+from node.control import ControlPlane, trust
+from node.follow import Follower
+from node.joining import Answer, JoinError, Request
+from node.log import say
+from node.pool import keys
+from node.pool.client import Backoff, Client, RefusalError
+from node.pool.drain import Farewell
+from node.pool.state import Departure, Identity, State
+from node.pool.system import SETUP, System
+from node.pool.tunnel import Tunnel, configuration
+from node.pool.watch import Cloud, Watcher
+from node.pulse import Pulse
+from node.wireguard import WireGuardError
+
+POLL_SECONDS = 5.0
+SILENCE_SECONDS = 15.0
+"""Without an answer through the tunnel for this long the machine asks on the internet, too."""
+SHUTDOWN_SECONDS = 20.0
+"""To drain in when the machine shuts down; stage 0 and systemd wait for longer (cloudinit/kit/pool.conf)."""
+AT_RISK_WEIGHT = 10
+"""Of 100: what a machine is to be given that may be taken before long."""
+_SLICE = 0.2
+
+
+class Agent:
+    """A pool machine's agent; ``terminated`` is set by a signal, ``stop`` for a newer release or a thread that failed.
+
+    No signal handler may touch ``stop``: it could wait for a lock that the interrupted code holds.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        membership: Membership,
+        pulse: Pulse,
+        system: System,
+        cloud: Cloud,
+        tunnel: Tunnel,
+        own: int,
+    ) -> None:
+        self.terminated = False
+        self.stop = threading.Event()
+        self._config = config
+        self._membership = membership
+        self._pulse = pulse
+        self._system = system
+        self._cloud = cloud
+        self._tunnel = tunnel
+        self._state = State(config.state)
+        self._client = Client(config, trust(config.files))
+        self._watcher = Watcher(cloud, self.stop)
+        self._follower = Follower(config, own, self._gateways, self.stop)
+        self._backoff = Backoff()
+        self._instance_id = ""
+        self._boot = ""
+        self._lapsed = False
+        self._heard = 0.0
+        self._shutdown: float | None = None
+        self._is_failed = False
+        self._problems: dict[str, str] = {}
+
+    def run(self) -> int:
+        """Until the end; the exit status. OrphanedError without stage 0."""
+        threads = [threading.Thread(target=self._guarded(run), daemon=True) for run in self._helpers()]
+        try:
+            self._begin()
+            for thread in threads:
+                thread.start()
+            while not self._ends():
+                self._pause(self._round())
+            if self._shuts_down():
+                self._end_with_the_machine()
+        finally:
+            self.stop.set()
+            for thread in threads:
+                if thread.is_alive():
+                    thread.join(1.0)
+        return int(self._is_failed)
+
+    def _helpers(self) -> tuple[Callable[[], None], ...]:
+        return self._watcher.run, self._follower.run
+
+    def _guarded(self, run: Callable[[], None]) -> Callable[[], None]:
+        """``run`` so that its failure ends the agent."""
+
+        def guarded() -> None:
+            try:
+                run()
+            except BaseException:
+                self._is_failed = True
+                self.stop.set()
+                raise
+
+        return guarded
+
+    def _gateways(self) -> list[ControlPlane]:
+        """Whom to ask for a release: a machine that cannot join gets what mends that on the internet."""
+        lease = self._state.lease
+        return [self._client.overlay(lease), self._client.public] if lease else [self._client.public]
+
+    def _begin(self) -> None:
+        """The state, and the tunnel as it was before: a boot must not wait for the gateway."""
+        self._pulse.beat()
+        self._state.load()
+        self._boot = self._system.boot_id()
+        if self._state.departure and self._state.departure.boot != self._boot:
+            self._state.stay()
+        try:
+            self._identify()
+        except (OSError, WireGuardError) as error:
+            self._tell("identity", f"who this machine is cannot be found out yet: {error}")
+        try:
+            self._tunnel.restore()
+        except WireGuardError as error:
+            self._tell("tunnel", f"the tunnel does not start: {error}")
+        self._heard = time.monotonic()
+
+    def _round(self) -> float:
+        """What is to be done now; the seconds to the next round."""
+        try:
+            self._take_notice()
+            departure = self._state.departure
+            if departure is None:
+                return self._keep()
+            if not departure.left:
+                if not self._leave(departure):
+                    return 1.0
+                self._state.depart(replace(departure, left=True))
+            notice = self._watcher.sight.notice
+            if notice and notice.power_off:
+                say("the machine powers off")
+                self._system.power_off()
+        except (OSError, WireGuardError) as error:
+            self._tell("round", str(error))
+        return POLL_SECONDS
+
+    def _take_notice(self) -> None:
+        notice = self._watcher.sight.notice
+        if notice and self._state.departure is None:
+            say(f"{notice.reason}: this machine drains and leaves")
+            self._state.depart(Departure(self._boot, notice.reason, time.monotonic() + notice.seconds))
+
+    def _keep(self) -> float:
+        """Be in the network."""
+        lease = self._state.lease
+        if lease is None or self._lapsed or not self._tunnel.is_configured:
+            return self._join()
+        try:
+            self._tunnel.restore()
+            found = self._client.lease(lease)
+        except RefusalError as error:
+            if error.status in {403, 404}:
+                say(f"the gateway has forgotten this machine: {error}")
+                self._lapsed = True
+                return self._backoff.next()
+            return self._unanswered(str(error))
+        except (OSError, JoinError, WireGuardError) as error:
+            return self._unanswered(str(error))
+        self._heard = time.monotonic()
+        self._backoff.reset()
+        self._problems.clear()
+        if found.state != "active":
+            return self._renew(lease, found.state)
+        self._set_up()
+        if self._watcher.sight.at_risk and found.weight > AT_RISK_WEIGHT:
+            self._weigh(lease)
+        return POLL_SECONDS * random.uniform(0.8, 1.2)
+
+    def _unanswered(self, problem: str) -> float:
+        self._tell("lease", f"no answer through the tunnel: {problem}")
+        if time.monotonic() - self._heard > SILENCE_SECONDS:
+            return max(self._join(), 1.0)
+        return random.uniform(0.5, 1.5)
+
+    def _renew(self, lease: Answer, state: str) -> float:
+        """Get another lease instead of one that a departure began to end, and did not."""
+        say(f"the lease is {state}, but this machine works: it leaves and joins again")
+        self._lapsed = state == "left" or self._farewell(lease, "the machine works again").leave()
+        # The gateway still needs a moment to take the machine out.
+        return 1.0 + self._backoff.next()
+
+    def _weigh(self, lease: Answer) -> None:
+        try:
+            self._client.weigh(lease, AT_RISK_WEIGHT, "the cloud may take the machine before long")
+        except (OSError, RefusalError, JoinError) as error:
+            self._tell("weight", f"the weight cannot be lowered: {error}")
+
+    def _join(self) -> float:
+        """Join; for a machine that the gateway knows this changes nothing. The seconds to the next round."""
+        try:
+            identity = self._identify()
+            public_key, lease = keys.public_key(identity.private_key), self._state.lease
+            pool, instance_id = self._config.name, identity.instance_id
+            proof = self._cloud.proof(pool, public_key) if self._membership.prove else None
+            ticket = lease.ticket if lease else None
+            self._pulse.beat()
+            answer = self._client.join(
+                Request(pool, public_key, instance_id, None, ticket, proof),
+                identity.private_key,
+                self._membership.gateway_public_key,
+            )
+            if answer != lease or not self._tunnel.is_configured:
+                self._pulse.beat()
+                self._tunnel.keep(configuration(identity.private_key, answer))
+                self._state.keep(answer)
+                say(f"joined as {answer.name} at {answer.address}")
+        except RefusalError as error:
+            self._tell("join", f"cannot join: {error}")
+            return self._backoff.next(error.retry_after)
+        except (OSError, JoinError, WireGuardError) as error:
+            self._tell("join", f"cannot join: {error}")
+            return self._backoff.next()
+        self._lapsed, self._heard = False, time.monotonic()
+        return 0.0
+
+    def _identify(self) -> Identity:
+        """Who this machine is; a new key for a new one, and for one that began as an image of another."""
+        if not self._instance_id:
+            self._instance_id = self._cloud.instance_id()
+        identity = self._state.identity
+        if identity is None or identity.instance_id != self._instance_id:
+            self._tunnel.forget()
+            identity = Identity(self._instance_id, keys.new())
+            self._state.become(identity)
+        return identity
+
+    def _set_up(self) -> None:
+        """Start the user's setup, once the tunnel works; one that failed is tried again after the next boot."""
+        if self._state.is_set_up or not (self._config.files / "setup").exists():
+            return
+        try:
+            if self._system.state(SETUP) == "inactive":
+                say("the setup starts")
+                self._system.start(SETUP)
+        except WireGuardError as error:
+            self._tell("setup", f"the setup cannot run: {error}")
+
+    def _farewell(self, lease: Answer, reason: str) -> Farewell:
+        has_hook = (self._config.files / "drain").exists()
+        tell = partial(self._tell, "farewell")
+        return Farewell(self._client, self._system, lease, reason, tell, has_hook=has_hook)
+
+    def _leave(self, departure: Departure) -> bool:
+        """Drain and leave; False when that is not through yet."""
+        lease = self._state.lease
+        if lease is None:
+            return True
+        farewell = self._farewell(lease, departure.reason)
+        return farewell.drain(lambda: self._limit(departure), partial(self._wait, 0.5)) and farewell.leave()
+
+    def _limit(self, departure: Departure) -> float | None:
+        """Until when to drain; None when another process goes on with it."""
+        if not self._ends():
+            return departure.deadline
+        if self._shuts_down() and self._shutdown is not None:
+            return min(departure.deadline, self._shutdown + SHUTDOWN_SECONDS)
+        return None
+
+    def _end_with_the_machine(self) -> None:
+        departure = self._state.departure
+        if departure is None:
+            departure = Departure(self._boot, "the machine shuts down", time.monotonic() + SHUTDOWN_SECONDS)
+        if not departure.left:
+            self._leave(departure)
+
+    def _ends(self) -> bool:
+        return self.terminated or self.stop.is_set()
+
+    def _shuts_down(self) -> bool:
+        """Whether the agent ends because its machine does, and not for a restart of the service."""
+        if self.terminated and self._shutdown is None:
+            try:
+                if self._system.is_stopping():
+                    self._shutdown = time.monotonic()
+            except WireGuardError as error:
+                say(f"whether the machine shuts down cannot be found out: {error}")
+        return self._shutdown is not None
+
+    def _pause(self, seconds: float) -> None:
+        """Wait for that long, or until there is something to do."""
+        end = time.monotonic() + seconds
+        while not self._ends() and time.monotonic() < end:
+            if self._watcher.sight.notice and self._state.departure is None:
+                return
+            self._wait(_SLICE)
+
+    def _wait(self, seconds: float) -> None:
+        self._pulse.beat()
+        time.sleep(seconds)
+
+    def _tell(self, about: str, problem: str) -> None:
+        """Say what is wrong, once until it is something else."""
+        if problem != self._problems.get(about):
+            say(problem)
+        self._problems[about] = problem

@@ -1,0 +1,90 @@
+"""How a machine leaves: the gateway knows at once, the user's drain hook runs, and then the lease ends."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from node.joining import Answer
+from node.log import say
+from node.pool.client import Client, RefusalError
+from node.pool.system import DRAIN, System
+from node.wireguard import WireGuardError
+
+_GONE = frozenset({403, 404})
+"""What the gateway answers about a lease that it does not have (any more)."""
+
+
+class Farewell:
+    """One machine's way out of its ``lease``. ``has_hook`` says whether the user gave a drain hook; ``tell`` gets what
+    goes wrong."""
+
+    def __init__(
+        self, client: Client, system: System, lease: Answer, reason: str, tell: Callable[[str], None], *, has_hook: bool
+    ) -> None:
+        self._client = client
+        self._system = system
+        self._lease = lease
+        self._reason = reason
+        self._tell = tell
+        self._has_hook = has_hook
+        self._is_known = False
+
+    def drain(self, limit: Callable[[], float | None], pause: Callable[[], None]) -> bool:
+        """Tell the gateway, and wait for the hook until ``limit`` (monotonic clock); False when that says None.
+
+        A hook that has run in this boot does not run again.
+        """
+        self._announce()
+        while self._drains():
+            end = limit()
+            if end is None:
+                return False
+            if time.monotonic() >= end:
+                say("the drain hook is still at work, but the time is over")
+                break
+            pause()
+            self._announce()
+        return True
+
+    def leave(self) -> bool:
+        """End the lease; False when the gateway does not answer."""
+        try:
+            self._client.leave(self._lease, self._reason)
+        except RefusalError as error:
+            if error.status not in _GONE:
+                self._tell(f"cannot leave: {error}")
+                return False
+        except OSError as error:
+            self._tell(f"cannot leave: {error}")
+            return False
+        say("left")
+        return True
+
+    def _announce(self) -> None:
+        """Be `draining` at the gateway; tried again as long as it does not answer."""
+        if self._is_known:
+            return
+        try:
+            self._client.drain(self._lease, self._reason)
+        except RefusalError as error:
+            self._is_known = error.status in _GONE
+        except OSError as error:
+            self._tell(f"the gateway does not know yet that this machine drains: {error}")
+        else:
+            self._is_known = True
+
+    def _drains(self) -> bool:
+        """Whether the hook is at work; the first call starts it."""
+        if not self._has_hook:
+            return False
+        try:
+            state = self._system.state(DRAIN)
+            if state == "inactive":
+                say("the drain hook starts")
+                self._system.start(DRAIN)
+                state = self._system.state(DRAIN)
+        except WireGuardError as error:
+            self._tell(f"the drain hook cannot run: {error}")
+            return False
+        return state == "activating"

@@ -1,0 +1,56 @@
+"""The tunnel, which is wg-quick's: it outlives the agent, and is touched only for another configuration."""
+
+from __future__ import annotations
+
+import os
+from ipaddress import IPv4Interface
+from pathlib import Path
+
+from node.joining import Answer
+from node.pool.system import TUNNEL, System
+from overlay.wgconf import Interface, wg_quick
+
+CONFIGURATION = Path("/etc/wireguard/wg0.conf")
+
+
+def configuration(private_key: str, lease: Answer) -> str:
+    """wg-quick's configuration (a secret) of a machine with this lease."""
+    address = IPv4Interface((lease.address, lease.overlay.prefixlen))
+    return wg_quick(Interface(address, private_key, lease.mtu), lease.peers)
+
+
+class Tunnel:
+    """The interface by the configuration in ``path``. WireGuardError when it does not start, OSError for the disk."""
+
+    def __init__(self, system: System, path: Path = CONFIGURATION) -> None:
+        self._system = system
+        self._path = path
+
+    @property
+    def is_configured(self) -> bool:
+        return self._path.exists()
+
+    def forget(self) -> None:
+        """Have no configuration; what runs runs on."""
+        self._path.unlink(missing_ok=True)
+
+    def restore(self) -> None:
+        """Start what was configured before, if it does not run."""
+        if self.is_configured and not self._system.has_interface():
+            self._system.restart(TUNNEL)
+
+    def keep(self, text: str) -> None:
+        """Make the tunnel that of ``text``; one that is right is not disturbed."""
+        if not self.is_configured or self._path.read_text() != text:
+            self._write(text)
+            self._system.restart(TUNNEL)
+        self.restore()
+
+    def _write(self, text: str) -> None:
+        new = self._path.with_name(self._path.name + ".new")
+        descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "w") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        new.replace(self._path)

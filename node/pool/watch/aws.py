@@ -1,0 +1,87 @@
+"""EC2: the instance metadata service, version 2 only (EC2 user guide, "Use the Instance Metadata Service")."""
+
+from __future__ import annotations
+
+import json
+import time
+from datetime import datetime, timezone
+from typing import Any, cast
+
+from node.joining import AwsProof
+from node.pool.watch import Notice, Sight
+from node.pool.watch.metadata import Metadata
+
+DRAIN_SECONDS = 90.0
+"""Of the two minutes that a spot notice gives, and that the group's lifecycle hook waits."""
+_RESERVE = 10.0
+"""Seconds of a shorter notice that are kept for leaving."""
+_TOKEN_SECONDS = 21600
+
+
+def _seconds(notice: dict[str, Any]) -> float:
+    """How long to drain at most, by the notice's ``time`` (ISO 8601 in UTC)."""
+    try:
+        end = datetime.strptime(str(notice.get("time")), "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=timezone.utc)
+    except ValueError:
+        return DRAIN_SECONDS
+    return max(0.0, min(DRAIN_SECONDS, end.timestamp() - time.time() - _RESERVE))
+
+
+class Aws:
+    """A machine of EC2's."""
+
+    def __init__(self, metadata: Metadata) -> None:
+        self._metadata = metadata
+        self._token = ""
+        self._token_end = 0.0
+
+    def instance_id(self) -> str:
+        return self._needed("meta-data/instance-id")
+
+    def proof(self, pool: str, public_key: str) -> AwsProof:
+        """The instance identity document, which is of this machine and not of a certain key."""
+        del pool, public_key
+        # Not stripped: the signature is over the document's exact bytes.
+        status, document = self._metadata.ask("/latest/dynamic/instance-identity/document", self._headers())
+        if status != 200:
+            raise ConnectionError(f"the identity document: status {status}")
+        signature = self._needed("dynamic/instance-identity/signature")
+        return AwsProof(document, "".join(signature.split()))
+
+    def look(self) -> Sight:
+        action = self._text("meta-data/spot/instance-action")
+        target = self._text("meta-data/autoscaling/target-lifecycle-state")
+        at_risk = self._text("meta-data/events/recommendations/rebalance") is not None
+        ends = target == "Terminated"
+        if action is not None:
+            try:
+                notice = cast("dict[str, Any]", json.loads(action))
+            except ValueError:
+                notice = {}
+            kind = notice.get("action") if notice.get("action") in {"terminate", "stop", "hibernate"} else "unknown"
+            return Sight(Notice(f"spot interruption ({kind})", _seconds(notice), ends), at_risk)
+        return Sight(Notice("terminated by its auto-scaling group", DRAIN_SECONDS, True) if ends else None, at_risk)
+
+    def _needed(self, path: str) -> str:
+        found = self._text(path)
+        if not found:
+            raise ConnectionError(f"{path}: nothing there")
+        return found
+
+    def _text(self, path: str) -> str | None:
+        try:
+            return self._metadata.text(f"/latest/{path}", self._headers())
+        except OSError:
+            self._token_end = 0.0
+            raise
+
+    def _headers(self) -> dict[str, str]:
+        """With a session token, which is renewed at half its life."""
+        if time.monotonic() > self._token_end:
+            status, token = self._metadata.ask(
+                "/latest/api/token", {"X-aws-ec2-metadata-token-ttl-seconds": str(_TOKEN_SECONDS)}, "PUT"
+            )
+            if status != 200:
+                raise ConnectionError(f"a session token: status {status}")
+            self._token, self._token_end = token.strip(), time.monotonic() + _TOKEN_SECONDS / 2
+        return {"X-aws-ec2-metadata-token": self._token}
