@@ -25,7 +25,8 @@ down: .venv/run.stamp ## removes every machine, namespace and process of the loc
 	@$(RUN) down </dev/null
 
 test: .venv/dev.stamp host ## everything that can be checked on this machine
-	@$(PY) -m pytest --numprocesses 2 --dist loadgroup --durations 10 </dev/null
+# A file's tests follow each other on one worker, so that those on machines share them.
+	@$(PY) -m pytest --numprocesses 2 --dist loadfile --durations 10 </dev/null
 
 check: .venv/dev.stamp ## format, lint, types
 	@.venv/bin/ruff format --check .

@@ -1,4 +1,4 @@
-"""What every room's tests share: what skips, what stays on one worker, and that no machine outlives the tests."""
+"""What every room's tests share: markers that skip with the reason, and that no machine outlives the tests."""
 
 import shutil
 import signal
@@ -36,13 +36,6 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     for marker, why in REASONS.items():
         if item.get_closest_marker(marker) and (reason := why()):
             pytest.skip(reason)
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """With several workers, a file's tests on machines are one worker's: they follow each other on the same ones."""
-    for item in items:
-        if item.get_closest_marker("localcloud"):
-            item.add_marker(pytest.mark.xdist_group(item.path.stem))
 
 
 @pytest.hookimpl(trylast=True)
