@@ -120,9 +120,9 @@ class Admission:
         read: Callable[[], Awaitable[bytes]],
     ) -> tuple[int, bytes]:
         """Status and body of the answer to a join; Refusal. ``read`` gives the body, of ``length`` bytes it is said."""
-        self.admit(source, token)
         about: dict[str, str | None] = {}
         try:
+            self.admit(source, token)
             return await self._join(token, possession, length, read, about)
         except Refusal as refusal:
             self.failed(source, token, refusal, **about)

@@ -69,11 +69,13 @@ def _came_by_tunnel(service: Service, request: web.Request) -> bool:
 def _check_token(service: Service, request: web.Request) -> None:
     """Refusal unless a machine asks that may join: before it has a tunnel it needs the release from here."""
     token, who = bearer(request), source(request)
-    service.joins.admit(who, token)
-    if not service.joins.pools_of(token):
-        refusal = Refusal(403, "only over the overlay, or with a join token")
+    try:
+        service.joins.admit(who, token)
+        if not service.joins.pools_of(token):
+            raise Refusal(403, "only over the overlay, or with a join token")
+    except Refusal as refusal:
         service.joins.failed(who, token, refusal, path=request.path)
-        raise refusal
+        raise
 
 
 def application(service: Service) -> web.Application:

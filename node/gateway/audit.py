@@ -18,7 +18,9 @@ from node.log import say
 MAX_BYTES = 16 << 20
 """A log of this size becomes ``audit.jsonl.1``, and a new one is begun."""
 _REFUSALS = 60
+_ALL_REFUSALS = 600
 _REFUSALS_A_SECOND = 1.0
+"""For one source, and for all of them: so that strangers need a day to fill a log, and not a minute."""
 _REJOINS = 10
 _REJOINS_A_SECOND = 0.1
 
@@ -33,6 +35,7 @@ class Audit:
         self._descriptor: int | None = None
         self._problem = ""
         self._refusals = Buckets(_REFUSALS, _REFUSALS_A_SECOND)
+        self._all_refusals = Buckets(_ALL_REFUSALS, _REFUSALS_A_SECOND)
         self._unwritten = 0
         self._rejoins = Buckets(_REJOINS, _REJOINS_A_SECOND)
 
@@ -65,7 +68,7 @@ class Audit:
     def refuse(self, source: str, **fields: str | float | None) -> None:
         """A line about a refusal, as often as ``source`` may have one; the next one counts those left out."""
         with self._lock:
-            if not self._refusals.take(source):
+            if not (self._refusals.take(source) and self._all_refusals.take("")):
                 self._unwritten += 1
                 return
             unwritten, self._unwritten = self._unwritten, 0
