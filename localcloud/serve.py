@@ -21,6 +21,7 @@ from localcloud.fabric import Fabric
 from localcloud.fabric.google import GoogleServer
 from localcloud.fabric.metadata_server import MetadataServers
 from localcloud.fabric.process import wait_until
+from localcloud.spec import JSON
 
 if TYPE_CHECKING:
     from localcloud.keeper import Keeper
@@ -115,4 +116,8 @@ def commands(ledger: Ledger, keeper: Keeper) -> dict[str, Command]:
     def rebalance(told: Mapping[str, Any]) -> None:
         change(lambda world: groups.rebalance(world, str(told["node"]), time.time()))
 
-    return {"scale": scale, "interrupt": interrupt, "rebalance": rebalance}
+    def pools(told: Mapping[str, Any]) -> JSON:
+        del told
+        return [{"name": pool.name, "desired": pool.desired} for pool in groups.pools(ledger.world)]
+
+    return {"scale": scale, "interrupt": interrupt, "rebalance": rebalance, "pools": pools}

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Mapping
+from collections.abc import Sequence
 from typing import Any, cast
 
 from localcloud import daemon
-from localcloud.cli import mesh
+from localcloud.cli import members, mesh
 from localcloud.cli.console import DIM, GREEN, RED, YELLOW, Console
 from localcloud.cli.desk import chosen, engine, environment
 from localcloud.cloud import Cloud, write_private
@@ -21,29 +21,34 @@ def status(cloud: Cloud, options: argparse.Namespace) -> int:
     """status: always 0 when it can be told."""
     machines = Fabric(cloud).machines() if cloud.directory.exists() else []
     outputs = cast("dict[str, Any]", json.loads(cloud.outputs.read_text())) if cloud.outputs.exists() else {}
-    rank = {node.name: index for index, node in enumerate(mesh.peers(outputs))}
+    declared = mesh.peers(outputs)
+    rank = {node.name: index for index, node in enumerate(declared)}
     machines.sort(key=lambda machine: (rank.get(machine.spec.node, len(rank)), machine.spec.node))
+    leases = members.leases(cloud, declared)
+    nodes = declared + members.peers(machines, leases)
     if options.json:
-        print(json.dumps(_document(cloud, machines, outputs), indent=2))
+        print(json.dumps(_document(cloud, machines, nodes, leases), indent=2))
         return 0
     console = Console()
     if not machines:
         console.say("no machines: `python -m localcloud up` makes those of the stack")
         return 0
+    pools = any(members.pool_of(machine) for machine in machines)
     console.table(
-        ["MACHINE", "CLOUD", "STATE", "ADDRESSES", "CUT FROM"],
+        ["MACHINE", "CLOUD", "STATE", *(["POOL", "LEASE"] if pools else []), "ADDRESSES", "CUT FROM"],
         [
             [
                 machine.spec.node,
                 machine.spec.cloud,
                 console.paint(machine.status, _COLOURS[machine.status]),
+                *(_membership(machine, leases, console) if pools else []),
                 ", ".join(_addresses(machine)),
                 console.paint(", ".join("everything" if other == "*" else other for other in machine.cut_from), RED),
             ]
             for machine in machines
         ],
     )
-    if nodes := mesh.peers(outputs):
+    if nodes:
         console.say()
         mesh.table(cloud, nodes, console)
     if not daemon.is_running(cloud):
@@ -99,19 +104,32 @@ def _flat(value: object) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
 
-def _document(cloud: Cloud, machines: list[MachineState], outputs: Mapping[str, Any]) -> dict[str, object]:
-    nodes = mesh.peers(outputs)
+def _membership(machine: MachineState, leases: Sequence[members.Lease], console: Console) -> list[str]:
+    """Pool and lease of the machine, for the table."""
+    pool, lease = members.pool_of(machine), members.lease_of(machine, leases)
+    if pool is None:
+        return ["", ""]
+    if lease is None:
+        return [pool, console.paint("not joined", YELLOW)]
+    return [pool, console.paint(lease.text, GREEN if lease.is_working else YELLOW)]
+
+
+def _document(
+    cloud: Cloud, machines: Sequence[MachineState], nodes: Sequence[mesh.Peer], leases: Sequence[members.Lease]
+) -> dict[str, object]:
     known = mesh.sessions(cloud, nodes)
     by_name = {node.name: node for node in nodes}
     listed: list[dict[str, object]] = []
     for machine in machines:
         node = by_name.get(machine.spec.node)
-        session = known.get(node.public_key) if node else None
+        session, lease = known.get(node.public_key) if node else None, members.lease_of(machine, leases)
         listed.append(
             {
                 "node": machine.spec.node,
                 "id": machine.spec.id,
                 "cloud": machine.spec.cloud,
+                "pool": members.pool_of(machine),
+                "lease": {"state": lease.state, "weight": lease.weight, "healthy": lease.healthy} if lease else None,
                 "state": machine.status,
                 "addresses": _addresses(machine),
                 "cut_from": list(machine.cut_from),
@@ -127,6 +145,7 @@ def _document(cloud: Cloud, machines: list[MachineState], outputs: Mapping[str, 
         "directory": str(cloud.directory),
         "daemon": daemon.is_running(cloud),
         "machines": listed,
+        "leases": [{"name": each.name, "pool": each.pool, "address": each.address} for each in leases],
     }
 
 

@@ -6,7 +6,7 @@ import argparse
 from contextlib import AbstractContextManager
 
 from localcloud import daemon, host, image, residents
-from localcloud.cli import mesh
+from localcloud.cli import members, mesh
 from localcloud.cli.console import GREEN, YELLOW, Console
 from localcloud.cli.desk import Choice, engine, environment
 from localcloud.cloud import Cloud, LocalCloudError
@@ -31,8 +31,11 @@ def up(cloud: Cloud, options: argparse.Namespace) -> int:
             console.say(console.paint("nothing changes: the local cloud is as the stack declares it", GREEN))
         outputs = driver.outputs()
         mesh.write(cloud, outputs)
-        _wait_for_first_boots(Fabric(cloud), console)
-        return 0 if mesh.show(cloud, mesh.peers(outputs), console) else 1
+        fabric, nodes = Fabric(cloud), mesh.peers(outputs)
+        _wait_for_first_boots(fabric, console)
+        joined = members.wait(cloud, fabric, nodes, console)
+        nodes += members.peers(fabric.machines(), members.leases(cloud, nodes))
+        return 0 if mesh.show(cloud, nodes, console) and joined else 1
 
 
 def preview(cloud: Cloud, options: argparse.Namespace) -> int:
@@ -109,7 +112,8 @@ def _wait_for_first_boots(fabric: Fabric, console: Console) -> None:
     console.step("waiting for the machines' first boot")
 
     def all_done() -> bool:
-        waiting = [machine.spec.node for machine in fabric.machines() if machine.status != "running"]
+        declared = [machine for machine in fabric.machines() if not machine.spec.pool]
+        waiting = [machine.spec.node for machine in declared if machine.status != "running"]
         if waiting:
             console.detail(f"waiting for {', '.join(waiting)}")
         return not waiting

@@ -1,0 +1,117 @@
+"""The pools' members: their machines, and the leases that the gateways say they have."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any, cast
+
+from localcloud import control
+from localcloud.cli import mesh
+from localcloud.cli.console import YELLOW, Console
+from localcloud.cloud import Cloud
+from localcloud.fabric import Fabric, MachineState
+from localcloud.fabric.process import wait_until
+
+JOIN_SECONDS = 180
+ROLE = "burst"
+_FULL_WEIGHT = 100
+
+
+@dataclass(frozen=True)
+class Lease:
+    """A lease as its gateway tells it."""
+
+    name: str
+    pool: str
+    address: str
+    public_key: str
+    instance_id: str
+    state: str
+    """`active`, `draining` or `left`."""
+    weight: int
+    healthy: bool
+
+    @property
+    def is_working(self) -> bool:
+        """Whether work may be given to its machine."""
+        return self.state == "active" and self.healthy
+
+    @property
+    def text(self) -> str:
+        """The lease in few words."""
+        weight = "" if self.weight == _FULL_WEIGHT else f", weight {self.weight}"
+        return self.state + weight + ("" if self.healthy else ", does not answer")
+
+
+def leases(cloud: Cloud, nodes: Sequence[mesh.Peer]) -> list[Lease]:
+    """The leases that the gateways among the nodes know, as far as they run and answer."""
+    found: dict[str, Lease] = {}
+    for gateway in nodes:
+        if gateway.role != "gateway":
+            continue
+        url = f"https://{gateway.address}:8443/v1/status"
+        # Its certificate is the stack's affair; this is asked on the very machine.
+        said = mesh.run_on(cloud, gateway.name, "curl", "-sfk", "-m", "3", url)
+        rows = cast("list[dict[str, Any]]", json.loads(said).get("leases", []) if said else [])
+        for row in rows:
+            lease = Lease(**{field.name: row[field.name] for field in fields(Lease)})
+            found[lease.public_key] = lease
+    return sorted(found.values(), key=lambda lease: lease.name)
+
+
+def pool_of(machine: MachineState) -> str | None:
+    """The pool that the machine is of, in a group or not."""
+    labels = cast("Mapping[str, object]", machine.spec.metadata.get("labels") or {})
+    return machine.spec.pool or cast("str | None", labels.get("pool"))
+
+
+def lease_of(machine: MachineState, known: Sequence[Lease]) -> Lease | None:
+    """The machine's lease, if it has joined."""
+    pool = pool_of(machine)
+    return next((each for each in known if (each.pool, each.instance_id) == (pool, machine.spec.instance_id)), None)
+
+
+def peers(machines: Sequence[MachineState], known: Sequence[Lease]) -> list[mesh.Peer]:
+    """Who has joined, by the names that commands take; leases whose machines are gone keep their own."""
+    held = {lease.public_key: machine for machine in machines if (lease := lease_of(machine, known))}
+    found: list[mesh.Peer] = []
+    for lease in known:
+        machine = held.get(lease.public_key)
+        labels = cast("Mapping[str, str]", (machine.spec.metadata.get("labels") if machine else None) or {})
+        name = machine.spec.node if machine else lease.name
+        found.append(mesh.Peer(name, labels.get("site", ""), ROLE, lease.address, lease.public_key))
+    return found
+
+
+def wait(cloud: Cloud, fabric: Fabric, nodes: Sequence[mesh.Peer], console: Console) -> bool:
+    """Wait until every pool has as many members as it shall have, running and joined. Whether it came to that."""
+    if not _missing(cloud, fabric, []):
+        return True
+    console.step("waiting until the pools' machines have joined")
+    missing: list[str] = []
+
+    def complete() -> bool:
+        missing[:] = _missing(cloud, fabric, leases(cloud, nodes))
+        if missing:
+            console.detail(f"waiting for {', '.join(missing)}")
+        return not missing
+
+    if wait_until(complete, JOIN_SECONDS, interval=0.5):
+        return True
+    console.say(console.paint(f"still missing after {JOIN_SECONDS} s: {', '.join(missing)}", YELLOW))
+    console.say("look at a machine with `python -m localcloud shell NODE`: `journalctl -u hybridnet`")
+    return False
+
+
+def _missing(cloud: Cloud, fabric: Fabric, known: Sequence[Lease]) -> list[str]:
+    """Members that have not joined, and pools whose members are still to come."""
+    machines = [machine for machine in fabric.machines() if pool_of(machine)]
+    working = [machine for machine in machines if (lease := lease_of(machine, known)) and lease.is_working]
+    found = [machine.spec.node for machine in machines if machine not in working]
+    for pool in cast("list[dict[str, Any]]", control.ask(cloud, "pools")):
+        there = sum(machine.spec.pool == pool["name"] for machine in machines)
+        if there < pool["desired"]:
+            found.append(f"{pool['desired'] - there} more of {pool['name']}")
+    return found
