@@ -88,7 +88,8 @@ def make_group(pool: PoolPlan, ground: Ground, user_data: pulumi.Output[str], pa
         force_delete=True,
         region=ground.site.region,
         tags=[
-            aws.autoscaling.GroupTagArgs(key=key, value=value, propagate_at_launch=False) for key, value in tags.items()
+            aws.autoscaling.GroupTagArgs(key=key, value=value, propagate_at_launch=False)
+            for key, value in sorted(tags.items())
         ],
         opts=options,
     )

@@ -44,7 +44,7 @@ _WANTED = {
     "int_type": ("a whole number is needed", "write it without quotes"),
     "bool_type": ("true or false is needed", "write true or false without quotes"),
     "tuple_type": ("a list is needed", "write it as a YAML list, or in JSON as [..]"),
-    "mapping_type": ("a mapping is needed", "write it as key: value pairs"),
+    "dict_type": ("a mapping is needed", "write it as key: value pairs"),
     "model_type": ("a mapping is needed", "write it as key: value pairs"),
     "too_short": ("it is empty", "name at least one"),
     "greater_than_equal": ("it is too small", "use 1 or more"),

@@ -8,9 +8,10 @@ from typing import Any, cast
 import pulumi
 import pytest
 
+from components.keys import join_token
 from components.outputs import PLAIN, OutputsError, StackReader, parse_outputs
-from tests.components.configs import ROOT, changed, dev
-from tests.components.recorder import GATEWAY_IP, is_secret, plain, run_program
+from tests.components.configs import ROOT, burst, changed, dev
+from tests.components.recorder import GATEWAY_IP, is_secret, key_pem, plain, run_program
 
 FIELDS = {
     "schema_version",
@@ -29,7 +30,7 @@ FIELDS = {
 
 @pytest.fixture(scope="module")
 def exported() -> dict[str, Any]:
-    return plain(run_program(dev()).outputs)
+    return plain(run_program(burst()).outputs)
 
 
 def test_exactly_these_fields_are_exported(exported: dict[str, Any]) -> None:
@@ -39,7 +40,8 @@ def test_exactly_these_fields_are_exported(exported: dict[str, Any]) -> None:
 def test_the_page_names_every_field(exported: dict[str, Any]) -> None:
     page = (ROOT / "docs" / "exports.md").read_text()
     assert [field for field in FIELDS if f"`{field}`" not in page] == []
-    inner = {*exported["gateways"][0], *exported["peers"][0], *exported["network"], *exported["join"]}
+    first = [exported[name][0] for name in ("gateways", "peers", "pools")]
+    inner = {*first[0], *first[1], *first[2], *exported["network"], *exported["join"]}
     assert [field for field in inner if f"`{field}`" not in page] == []
 
 
@@ -56,6 +58,18 @@ def test_the_reader_gives_typed_values(exported: dict[str, Any]) -> None:
     assert by_name["aws-1"].endpoint is None
     assert by_name["hetzner-gw"].endpoint == f"{GATEWAY_IP}:51820"
     assert by_name["hetzner-gw"].allowed_ips == (IPv4Network("10.100.0.0/16"),)
+
+
+def test_the_reader_gives_a_pools_range_sizes_group_and_role(exported: dict[str, Any]) -> None:
+    pools = {pool.name: pool for pool in parse_outputs(exported).pools}
+    aws, gcp, hetzner = pools["aws-burst"], pools["gcp-burst"], pools["hetzner-base"]
+    assert (aws.cloud, aws.region, aws.site) == ("aws", "eu-central-1", "aws")
+    assert (aws.range, aws.min, aws.max) == (IPv4Network("10.100.2.128/25"), 1, 6)
+    assert (aws.port, aws.health_path) == (8000, "/health")
+    assert aws.group == aws.role == "hybrid-wireguard-dev-aws-burst"
+    assert gcp.group == "hybrid-wireguard-dev-gcp-burst"
+    assert gcp.role == "hybrid-wireguard-dev-gcp-burst@hybrid-wireguard-dev.iam.gserviceaccount.com"
+    assert (hetzner.min, hetzner.max, hetzner.group, hetzner.role) == (12, 12, None, None)
 
 
 def test_the_reader_passes_over_fields_that_came_later(exported: dict[str, Any]) -> None:
@@ -76,14 +90,23 @@ def test_a_missing_field_is_refused(exported: dict[str, Any], field: str) -> Non
 
 
 def test_what_the_reader_asks_for_is_no_secret() -> None:
-    outputs = run_program(dev()).outputs
+    outputs = run_program(burst()).outputs
     assert {name for name, value in outputs.items() if is_secret(value)} == set(outputs) - set(PLAIN)
 
 
 def test_join_says_where_and_whom_to_trust(exported: dict[str, Any]) -> None:
     assert exported["join"]["url"] == f"https://{GATEWAY_IP}:8443"
     assert exported["join"]["ca"].startswith("-----BEGIN CERTIFICATE-----")
-    assert exported["join"]["tokens"] == {}
+    assert exported["join"]["tokens"] == {
+        pool: join_token(key_pem(f"{pool}-token", "ED25519")[0], 1)
+        for pool in ("aws-burst", "gcp-burst", "hetzner-base")
+    }
+
+
+def test_a_stack_without_pools_has_none() -> None:
+    outputs = plain(run_program({**dev(), "pools": {}}).outputs)
+    assert outputs["pools"] == []
+    assert outputs["join"]["tokens"] == {}
 
 
 def test_peers_are_exactly_what_is_declared() -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import datetime
+import re
+from dataclasses import replace
 from ipaddress import IPv4Address
 from typing import Any
 
@@ -14,14 +16,30 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from components.documents import prometheus_targets, skyserve_service, ssh_node_pools
-from components.names import MAX_NAME, label_value
-from components.plan import Plan, make_plan
+from components.names import MAX_NAME, account_id, label_value
+from components.plan import Plan, make_plan, warnings
 from components.server_types import RETIRED, resolve
 from components.settings.checks import MAX_SOURCES
 from components.settings.load import KEYS, load
 from components.settings.models import Settings
-from components.userdata import KEY_PEM_BYTES, LIMITS, certificate_bytes, largest_user_data, placeholder_pem
-from tests.components.configs import ROOT, as_engine_gives, changed, declared_defaults, dev
+from components.userdata import (
+    KEY_PEM_BYTES,
+    LIMITS,
+    certificate_bytes,
+    largest_pool_user_data,
+    largest_user_data,
+    placeholder_pem,
+)
+from tests.components.configs import (
+    AWS_POOL,
+    HETZNER_POOL,
+    ROOT,
+    as_engine_gives,
+    burst,
+    changed,
+    declared_defaults,
+    dev,
+)
 from tests.components.recorder import key_pem
 
 
@@ -91,6 +109,66 @@ def test_user_data_stays_under_half_of_what_its_cloud_takes(name: str) -> None:
     plan = make_plan(settings)
     machine = plan.machines[name]
     assert largest_user_data(settings, plan, machine) <= LIMITS[machine.cloud] // 2
+
+
+@pytest.mark.parametrize("name", ["aws-burst", "gcp-burst", "hetzner-base"])
+def test_a_pools_user_data_without_scripts_stays_under_half_of_the_smallest_limit(name: str) -> None:
+    settings = settings_of(pools=burst()["pools"], prefix="p" * 40)
+    assert largest_pool_user_data(settings, make_plan(settings).pools[name]) <= LIMITS["aws"] // 2
+
+
+def test_a_pools_user_data_with_scripts_stays_under_the_smallest_limit() -> None:
+    script = "#!/bin/sh\n" + "echo 0123456789\n" * 220
+    pools = {"burst": {**AWS_POOL, "userSetup": script, "drainHook": script}}
+    settings = settings_of(pools=pools, prefix="p" * 40)
+    pool = make_plan(settings).pools["burst"]
+    bare = largest_pool_user_data(settings, replace(pool, user_setup="", drain_hook=""))
+    assert 2 * len(script) < largest_pool_user_data(settings, pool) - bare
+    assert largest_pool_user_data(settings, pool) <= LIMITS["aws"]
+
+
+def test_a_pool_is_planned_with_its_clouds_defaults() -> None:
+    pools = plan_of(pools=burst()["pools"]).pools
+    assert {name: pool.server_types for name, pool in pools.items()} == {
+        "aws-burst": ("t3.small",),
+        "gcp-burst": ("e2-small",),
+        "hetzner-base": ("cx23",),
+    }
+    assert {name: pool.public for name, pool in pools.items()} == {
+        "aws-burst": True,
+        "gcp-burst": False,
+        "hetzner-base": True,
+    }
+    assert (pools["aws-burst"].minimum, pools["aws-burst"].limit, pools["hetzner-base"].minimum) == (1, 6, 12)
+    least = plan_of(pools={"burst": {"site": "aws", "range": "10.100.2.128/25", "max": 3}}).pools["burst"]
+    assert (least.minimum, least.ttl, least.rest, least.prove) == (1, 300, 600, False)
+    none = plan_of(pools={"burst": {"site": "aws", "range": "10.100.2.128/25", "min": 0, "max": 3}}).pools["burst"]
+    assert none.minimum == 0
+
+
+def test_a_pool_enters_by_its_gateway() -> None:
+    plan = plan_of(pools=burst()["pools"])
+    assert {plan.gateway_of(pool).name for pool in plan.pools.values()} == {"hetzner-gw"}
+
+
+def test_a_retired_type_of_a_pool_is_warned_of() -> None:
+    settings = settings_of(pools={"base": {**HETZNER_POOL, "serverTypes": ["cx32"]}})
+    (warning,) = [text for text in warnings(settings) if "cx32" in text]
+    assert warning.startswith("base: server type cx32")
+    assert "using cx33" in warning
+
+
+@pytest.mark.parametrize(
+    ("prefix", "pool", "id_"),
+    [
+        ("hybrid-wireguard-dev", "gcp-burst", "hybrid-wireguard-dev-gcp-burst"),
+        ("hybrid-wireguard-dev", "gcp-burst2", "hybrid-wireguard-dev-d942cfa1"),
+        ("a", "b", "a-b-d44362d6"),
+    ],
+)
+def test_a_service_accounts_id_is_as_long_as_gcp_takes(prefix: str, pool: str, id_: str) -> None:
+    assert account_id(prefix, pool) == id_
+    assert re.fullmatch(r"[a-z][a-z0-9-]{4,28}[a-z0-9]", id_)
 
 
 def test_the_bound_on_a_keys_size_is_its_size() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Iterator
+from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,9 @@ from pulumi.runtime import rpc
 from components import release
 from components.control import ControlPlane, Held, PushError, next_number, parse_status
 from components.push import ReleaseProvider, RosterProvider, roster_document
-from overlay.roster import content_digest, parse
-from tests.components.configs import dev
+from overlay.pools import AwsIdentity, GcpIdentity, Pool
+from overlay.roster import canonical, content_digest, parse
+from tests.components.configs import burst, dev
 from tests.components.gateways import SIGNING_KEY, Gateway, Time, ca_pem, serving
 from tests.components.recorder import run_program
 
@@ -233,6 +235,7 @@ def test_provider_code_alone_is_no_change(gateway: Gateway) -> None:
         {"gateways": {"gw": {"url": "https://127.0.0.1:1", "serverId": rpc.UNKNOWN}}},
         {"adminCidrs": []},
         {"nodes": {"gw": node("10.100.0.1", rpc.UNKNOWN, "gateway", rpc.UNKNOWN)}},
+        {"pools": {"burst": {"site": "aws", "range": "10.100.2.128/25", "tokenSha256": rpc.UNKNOWN}}},
     ],
 )
 def test_a_changed_or_unknown_input_is_a_change_and_never_a_replacement(
@@ -275,10 +278,41 @@ def test_deleting_asks_nobody() -> None:
     RosterProvider().delete("roster", inputs_of(Gateway(url="https://127.0.0.1:1")))
 
 
-def test_what_the_program_registers_is_a_roster_that_gateways_take() -> None:
-    roster = run_program(dev()).named("roster").inputs
-    document = roster_document(roster, 1)
-    from overlay.roster import canonical
+def test_pools_are_pushed_with_what_they_ask_of_machines(gateway: Gateway, time: Time) -> None:
+    pool = {
+        "site": "aws",
+        "range": "10.100.2.128/25",
+        "limit": 6.0,
+        "tokenSha256": "ab" * 32,
+        "ttl": 300.0,
+        "rest": 600.0,
+        "port": 8000.0,
+        "healthPath": "/health",
+    }
+    aws = {"cloud": "aws", "account": "123456789012", "region": "eu-central-1", "certificates": ["one", "two"]}
+    pools = {
+        "burst": pool,
+        "proved": {**pool, "range": "10.100.2.64/26", "identity": aws},
+        "vouched": {**pool, "range": "10.100.2.32/27", "identity": {"cloud": "gcp", "project": "acme"}},
+    }
+    inputs = inputs_of(gateway, pools=pools)
+    document = roster_document(inputs, 1)
+    assert document.pool("burst") == Pool(
+        "burst", "aws", IPv4Network("10.100.2.128/25"), 6, "ab" * 32, 300, 600, 8000, "/health"
+    )
+    assert document.pool("proved").identity == AwsIdentity("123456789012", "eu-central-1", ("one", "two"))
+    assert document.pool("vouched").identity == GcpIdentity("acme")
+    state = RosterProvider().push(inputs, None, time.patience())
+    assert gateway.roster is not None
+    assert gateway.roster["content"] == state["digest"]
+    without = RosterProvider().push(inputs_of(gateway), Held(1, state["digest"]), time.patience())
+    assert (without["number"], without["digest"] != state["digest"]) == (2, True)
 
+
+@pytest.mark.parametrize("config", [burst(), {**dev(), "pools": {}}], ids=["pools", "no pools"])
+def test_what_the_program_registers_is_a_roster_that_gateways_take(config: dict[str, Any]) -> None:
+    roster = run_program(config).named("roster").inputs
+    document = roster_document(roster, 1)
     assert parse(canonical(document)) == document
     assert document.mtu == 1380
+    assert {pool.name for pool in document.pools} == set(config["pools"])

@@ -12,7 +12,8 @@ import yaml
 
 from components.settings.errors import SettingsError
 from components.settings.load import load
-from tests.components.configs import KEY, as_engine_gives, changed, dev
+from tests.components.configs import AWS_POOL, KEY, as_engine_gives, changed, dev
+from tests.components.gateways import ca_pem
 
 REFUSALS = Path(__file__).with_name("refusals.yaml")
 SPOKES_300 = {f"aws-{number}": {"site": "aws"} for number in range(1, 301)}
@@ -68,6 +69,41 @@ GENERATED = [
         f"sites.{LONG_SITE}",
         "xxx",
         ["characters long", "shorter"],
+    ),
+    Case(
+        "more server types than a group takes",
+        {"pools": {"burst": {**AWS_POOL, "serverTypes": [f"m{number}.large" for number in range(41)]}}},
+        "pools.burst.serverTypes",
+        "41 types",
+        ["at most 40", "fewer"],
+    ),
+    Case(
+        "more labels than machines have",
+        {"pools": {"burst": {**AWS_POOL, "labels": {f"label-{number}": "x" for number in range(33)}}}},
+        "pools.burst.labels",
+        "33 labels",
+        ["at most 32", "fewer"],
+    ),
+    Case(
+        "setup script too long",
+        {"pools": {"burst": {**AWS_POOL, "userSetup": "x" * 9000, "drainHook": "true"}}},
+        "pools.burst.userSetup",
+        "9000 bytes",
+        ["may have 16384", "download"],
+    ),
+    Case(
+        "two scripts too long together",
+        {"pools": {"burst": {**AWS_POOL, "userSetup": "x" * 4000, "drainHook": "y" * 5500}}},
+        "pools.burst.drainHook",
+        "5500 bytes",
+        ["may have 16384", "shorten"],
+    ),
+    Case(
+        "certificate with a key that AWS does not use",
+        {"sites/aws/identityCertificates": [ca_pem()]},
+        "sites.aws.identityCertificates[0]",
+        "BEGIN CERTIFICATE",
+        ["not an RSA key", "under RSA"],
     ),
     Case("prefix too long", {"prefix": "p" * 55}, "prefix", "ppp", ["66 characters", "shorter"]),
 ]
