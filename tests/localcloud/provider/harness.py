@@ -11,6 +11,7 @@ import grpc
 from pulumi.runtime.proto import provider_pb2, provider_pb2_grpc
 
 from localcloud.cloud import Cloud
+from localcloud.provider.ledger import Ledger
 from localcloud.provider.server import Providers
 from localcloud.spec import MachineSpec
 from localcloud.wire import Value, from_struct, plain_properties, to_struct
@@ -97,6 +98,11 @@ class Harness:
         }
         for stub in self.stubs.values():
             stub.Configure(provider_pb2.ConfigureRequest(acceptSecrets=True, variables=config))
+
+    @property
+    def ledger(self) -> Ledger:
+        """The keeper of the world."""
+        return self._providers.ledger
 
     @property
     def ports(self) -> dict[str, int]:

@@ -14,7 +14,12 @@ from tests.localcloud.provider.scenery import (
     PRIVATE_KEY,
     REGION,
     SELF_SIGNED,
+    TERMINATING,
+    TRUST,
     ZONE,
+    described,
+    launched,
+    scaled,
 )
 
 RULE: dict[str, Value] = {"direction": "in", "protocol": "tcp", "port": "80", "sourceIps": ["0.0.0.0/0"]}
@@ -48,6 +53,20 @@ GOOD: dict[str, dict[str, Value]] = {
     aws.INSTANCE: {"ami": "$ami", "instanceType": "t3.micro", "subnetId": "$subnet"},
     aws.EIP: {"domain": "vpc"},
     aws.EIP_ASSOCIATION: {"allocationId": UNKNOWN, "instanceId": "$instance"},
+    aws.ROLE: {"name": "other", "assumeRolePolicy": TRUST},
+    aws.INSTANCE_PROFILE: {"name": "other", "role": "pool"},
+    aws.LAUNCH_TEMPLATE: {"name": "other", **launched("$ami", "$other")},
+    aws.SCALING_GROUP: {"name": "other", **scaled("$template", "$subnet")},
+    aws.LIFECYCLE_HOOK: {"name": "other", "autoscalingGroupName": "pool", "lifecycleTransition": TERMINATING},
+    gcp.ACCOUNT: {"accountId": "another", "description": "of a pool"},
+    gcp.INSTANCE_TEMPLATE: {"name": "other", **described("$gsubnet", "gcp-burst@my-project.iam.gserviceaccount.com")},
+    gcp.GROUP_MANAGER: {
+        "name": "other",
+        "baseInstanceName": "other",
+        "region": REGION,
+        "versions": [{"instanceTemplate": "$gtemplate"}],
+        "targetSize": 1,
+    },
     gcp.NETWORK: {"name": "other", "autoCreateSubnetworks": False},
     gcp.SUBNETWORK: {"name": "other", "network": "$gnetwork", "ipCidrRange": "10.71.0.0/24", "region": REGION},
     gcp.ROUTER: {"name": "other", "network": "net", "region": REGION},

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import base64
+import json
+
 from localcloud.provider.clouds.aws import common as aws
 from localcloud.provider.clouds.gcp import common as gcp
 from localcloud.provider.clouds.hcloud import tokens as hcloud
@@ -15,6 +18,13 @@ CERT_REQUEST = "tls:index/certRequest:CertRequest"
 ED25519 = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIIKhSIrB2yK9P45adO9DANus7gBWvXFBQULjoQUgopcd"
 OTHER_ED25519 = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIG9YVWkuPuuKMJGfKP0V1muFR9r0Zjh/CR4rUtHZd+X1"
 ZONE, REGION = "europe-west3-a", "europe-west3"
+TERMINATING = "autoscaling:EC2_INSTANCE_TERMINATING"
+TRUST = json.dumps(
+    {
+        "Version": "2012-10-17",
+        "Statement": [{"Effect": "Allow", "Action": "sts:AssumeRole", "Principal": {"Service": "ec2.amazonaws.com"}}],
+    }
+)
 Made = dict[str, Resource]
 
 
@@ -135,6 +145,13 @@ def make_aws(clouds: Harness) -> Made:
         tags={"node": "aws-1"},
     )
     elastic = clouds.make(aws.EIP, domain="vpc")
+    role = clouds.make(aws.ROLE, name="pool", assumeRolePolicy=TRUST)
+    profile = clouds.make(aws.INSTANCE_PROFILE, name="pool", role=role.outputs["name"])
+    template = clouds.make(aws.LAUNCH_TEMPLATE, name="pool", **launched(ami(clouds), other.id))
+    scaling = clouds.make(aws.SCALING_GROUP, name="pool", **scaled(template.id, subnet.id))
+    hook = clouds.make(
+        aws.LIFECYCLE_HOOK, name="second", autoscalingGroupName=scaling.id, lifecycleTransition=TERMINATING
+    )
     return {
         "vpc": vpc,
         "subnet": subnet,
@@ -150,6 +167,74 @@ def make_aws(clouds: Harness) -> Made:
         "egress": egress,
         "instance": instance,
         "eip": elastic,
+        "role": role,
+        "profile": profile,
+        "template": template,
+        "scaling": scaling,
+        "hook": hook,
+    }
+
+
+def launched(image: str, group: str, user_data: str = "#cloud-config\n") -> dict[str, Value]:
+    """What a launch template says of a pool's instances."""
+    return {
+        "imageId": image,
+        "keyName": "stack",
+        "userData": base64.b64encode(user_data.encode()).decode(),
+        "iamInstanceProfile": {"name": "pool"},
+        "instanceInitiatedShutdownBehavior": "terminate",
+        "networkInterfaces": [
+            {
+                "deviceIndex": 0,
+                "associatePublicIpAddress": "true",
+                "deleteOnTermination": "true",
+                "securityGroups": [group],
+            }
+        ],
+        "metadataOptions": {"httpEndpoint": "enabled", "httpTokens": "required", "httpPutResponseHopLimit": 1},
+        "blockDeviceMappings": [
+            {
+                "deviceName": "/dev/sda1",
+                "ebs": {"encrypted": "true", "volumeType": "gp3", "deleteOnTermination": "true"},
+            }
+        ],
+        "tagSpecifications": [
+            {"resourceType": "instance", "tags": {"Name": "dev-aws-burst", "pool": "aws-burst"}},
+            {"resourceType": "volume", "tags": {"pool": "aws-burst"}},
+        ],
+    }
+
+
+def scaled(template: str, subnet: str) -> dict[str, Value]:
+    """An Auto Scaling group of 2 to 6 spot instances; those that are to go get 120 s."""
+    return {
+        "minSize": 2,
+        "maxSize": 6,
+        "vpcZoneIdentifiers": [subnet],
+        "mixedInstancesPolicy": {
+            "launchTemplate": {
+                "launchTemplateSpecification": {"launchTemplateId": template, "version": "$Latest"},
+                "overrides": [{"instanceType": "t3.small"}, {"instanceType": "m5.large"}],
+            },
+            "instancesDistribution": {
+                "onDemandBaseCapacity": 0,
+                "onDemandPercentageAboveBaseCapacity": 0,
+                "spotAllocationStrategy": "capacity-optimized",
+            },
+        },
+        "capacityRebalance": True,
+        "healthCheckType": "EC2",
+        "forceDelete": True,
+        "waitForCapacityTimeout": "0",
+        "initialLifecycleHooks": [
+            {
+                "name": "leave",
+                "lifecycleTransition": TERMINATING,
+                "heartbeatTimeout": 120,
+                "defaultResult": "CONTINUE",
+            }
+        ],
+        "tags": [{"key": "stack", "value": "dev", "propagateAtLaunch": True}],
     }
 
 
@@ -186,6 +271,18 @@ def make_gcp(clouds: Harness) -> Made:
         tags=["spoke"],
         labels={"node": "gcp-1"},
     )
+    account = clouds.make(gcp.ACCOUNT, accountId="gcp-burst")
+    template = clouds.make(gcp.INSTANCE_TEMPLATE, namePrefix="pool-", **described(subnet.id, account.text("email")))
+    manager = clouds.make(
+        gcp.GROUP_MANAGER,
+        name="pool",
+        baseInstanceName="pool",
+        region=REGION,
+        versions=[{"instanceTemplate": template.outputs["selfLinkUnique"]}],
+        targetSize=2,
+        updatePolicy={"type": "OPPORTUNISTIC", "minimalAction": "REPLACE"},
+        instanceLifecyclePolicy={"forceUpdateOnRepair": "YES"},
+    )
     return {
         "gnetwork": network,
         "gsubnet": subnet,
@@ -194,6 +291,31 @@ def make_gcp(clouds: Harness) -> Made:
         "wireguard": wireguard,
         "reserved": reserved,
         "ginstance": instance,
+        "account": account,
+        "gtemplate": template,
+        "manager": manager,
+    }
+
+
+def described(subnet: str, account: str, user_data: str = "#cloud-config\n") -> dict[str, Value]:
+    """What an instance template says of a pool's spot instances."""
+    return {
+        "machineType": "e2-small",
+        "disks": [{"boot": True, "autoDelete": True, "sourceImage": "ubuntu-os-cloud/ubuntu-2204-lts"}],
+        "networkInterfaces": [{"subnetwork": subnet}],
+        "scheduling": {
+            "provisioningModel": "SPOT",
+            "preemptible": True,
+            "automaticRestart": False,
+            "onHostMaintenance": "TERMINATE",
+            "instanceTerminationAction": "STOP",
+        },
+        "shieldedInstanceConfig": {"enableSecureBoot": True, "enableVtpm": True, "enableIntegrityMonitoring": True},
+        "serviceAccount": {"email": account, "scopes": ["https://www.googleapis.com/auth/cloud-platform"]},
+        "metadata": {"user-data": user_data, "ssh-keys": f"ubuntu:{ED25519}"},
+        "tags": ["spoke"],
+        "labels": {"pool": "gcp-burst"},
+        "canIpForward": False,
     }
 
 

@@ -200,7 +200,7 @@ def test_a_gcp_instance_without_an_external_address_leaves_by_cloud_nat(clouds: 
         hostname="gcp-1",
         user_data="#cloud-config\n",
         ssh_keys=(ED25519,),
-        interfaces=(Interface("eth0", f"gcp-{made['gnetwork'].id}", "10.70.0.2", 32, 1460, nat="198.18.9.1"),),
+        interfaces=(Interface("eth0", f"gcp-{made['gnetwork'].id}", "10.70.0.2", 24, 1460, nat="198.18.9.1"),),
         ingress=(Rule("udp", (51820, 51820), ("0.0.0.0/0",)),),
         egress=None,
         forwarding=False,

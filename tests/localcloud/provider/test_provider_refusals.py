@@ -14,8 +14,10 @@ from localcloud.provider.clouds.gcp import common as gcp
 from localcloud.wire import UNKNOWN, Value
 from tests.localcloud.provider.harness import Harness, RefusedError
 from tests.localcloud.provider.refusal_aws import AWS
+from tests.localcloud.provider.refusal_aws_groups import AWS_GROUPS
 from tests.localcloud.provider.refusal_base import GOOD
 from tests.localcloud.provider.refusal_gcp import GCP
+from tests.localcloud.provider.refusal_gcp_groups import GCP_GROUPS
 from tests.localcloud.provider.refusal_hcloud import HCLOUD, TLS
 from tests.localcloud.provider.scenery import (
     REGION,
@@ -38,7 +40,7 @@ class Scene:
         match value:
             case str() if value == "$ami":
                 return self.ami
-            case str() if value.startswith("$"):
+            case str() if value.startswith("$") and value[1:] in self.made:
                 return self.made[value[1:]].id
             case str() if value.startswith("#") and value[1:] in self.made:
                 return self.made[value[1:]].number
@@ -65,7 +67,7 @@ def test_what_the_cases_start_from_passes(scene: Scene, token: str) -> None:
 
 @pytest.mark.parametrize(
     ("token", "change", "path", "reason"),
-    [*HCLOUD, *AWS, *GCP, *TLS],
+    [*HCLOUD, *AWS, *AWS_GROUPS, *GCP, *GCP_GROUPS, *TLS],
     ids=lambda value: value.rpartition(":")[2][:50] if isinstance(value, str) else None,
 )
 def test_it_is_refused(scene: Scene, token: str, change: Mapping[str, Value], path: str, reason: str) -> None:

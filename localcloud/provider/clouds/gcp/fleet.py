@@ -12,7 +12,7 @@ import math
 from localcloud.provider import members
 from localcloud.provider.clouds.gcp.common import GROUP_MANAGER, every_instance
 from localcloud.provider.clouds.gcp.instances import subnet_of
-from localcloud.provider.clouds.gcp.managers import size_refused, zones_of
+from localcloud.provider.clouds.gcp.managers import repairs_with_update, size_refused, zones_of
 from localcloud.provider.clouds.gcp.networks import draw, pick
 from localcloud.provider.clouds.gcp.templates import templates_of
 from localcloud.provider.inputs import Inputs
@@ -22,7 +22,16 @@ from localcloud.provider.rules.gcp import GROUP_SIZE, PREEMPTION_SECONDS, STOP_S
 from localcloud.provider.world import Record, World
 from localcloud.wire import Value
 
-_COPIED = ("canIpForward", "labels", "machineType", "metadata", "networkInterfaces", "scheduling", "tags")
+_COPIED = (
+    "canIpForward",
+    "labels",
+    "machineType",
+    "metadata",
+    "networkInterfaces",
+    "scheduling",
+    "serviceAccount",
+    "tags",
+)
 _SUFFIX = "0123456789bcdfghjklmnpqrstvwxz"
 
 
@@ -115,7 +124,8 @@ def _staying(group: Record, world: World) -> list[Record]:
 def _launch(group: Record, template: Record, lost: Record | None, world: World, now: float) -> bool:
     """Whether an instance could be launched: there has to be an address for it."""
     project, region = group.facts.text("project"), group.facts.text("place")
-    card = template.inputs.objects("networkInterfaces")[0]
+    properties = {**lost.properties} if lost and not repairs_with_update(group) else _described(template)
+    card = Inputs(properties).objects("networkInterfaces")[0]
     subnet = subnet_of(card, world, project, region)
     private = pick(subnet, world) if subnet is not None else ""
     if subnet is None or not private:
@@ -127,13 +137,8 @@ def _launch(group: Record, template: Record, lost: Record | None, world: World, 
     zone = lost.facts.text("place") if lost else None
     if zone is None:
         zone = members.fewest(zones_of(group), _staying(group, world), lambda member: member.facts.text("place"))
-    disk = template.inputs.objects("disks")[0]
-    account = template.inputs.object("serviceAccount")
-    properties: dict[str, Value] = {name: template.inputs.values.get(name) for name in _COPIED}
     properties["name"] = (lost.inputs.text("name") if lost else None) or _name(group, world)
     properties["zone"] = zone
-    properties["bootDisk"] = {"initializeParams": {"image": disk.text("sourceImage")}}
-    properties["serviceAccount"] = {**account.values} if account else None
     facts: dict[str, Value] = {
         "cloud": "gcp",
         "group": group.id,
@@ -148,9 +153,16 @@ def _launch(group: Record, template: Record, lost: Record | None, world: World, 
         "zone": zone,
     }
     number = _number(world)
-    known: dict[str, Value] = {name: value for name, value in properties.items() if value is not None}
-    world.put(Record(MEMBER, number, known, {**facts, "number": number}))
+    world.put(Record(MEMBER, number, properties, {**facts, "number": number}))
     return True
+
+
+def _described(template: Record) -> dict[str, Value]:
+    """What the template says, in the properties of an instance."""
+    disk = template.inputs.objects("disks")[0]
+    told: dict[str, Value] = {name: template.inputs.values.get(name) for name in _COPIED}
+    told["bootDisk"] = {"initializeParams": {"image": disk.text("sourceImage")}}
+    return {name: value for name, value in told.items() if value is not None}
 
 
 def _name(group: Record, world: World) -> str:

@@ -42,7 +42,6 @@ class RegionInstanceGroupManager(GcpKind):
         "allInstancesConfig",
         "autoHealingPolicies",
         "instanceFlexibilityPolicy",
-        "instanceLifecyclePolicy",
         "params",
         "resourcePolicies",
         "standbyPolicy",
@@ -74,6 +73,7 @@ class RegionInstanceGroupManager(GcpKind):
         _check_zones(check)
         _check_versions(check)
         _check_policy(check)
+        _check_lifecycle(check)
         check.one_of(
             "distributionPolicyTargetShape",
             _SHAPES,
@@ -132,6 +132,15 @@ def size_refused(size: int) -> str:
     )
 
 
+def repairs_with_update(group: Record) -> bool:
+    """Whether an instance that is made anew gets the newest template; without it gets the one that it had.
+
+    https://cloud.google.com/compute/docs/instance-groups/update-on-repair
+    """
+    policy = group.inputs.object("instanceLifecyclePolicy") or Inputs({})
+    return policy.text("forceUpdateOnRepair") == "YES"
+
+
 def _check_zones(check: Check) -> None:
     region = place_of("region", check.inputs, check.config)
     for index, text in enumerate(check.inputs.texts("distributionPolicyZones")):
@@ -158,7 +167,8 @@ def _check_versions(check: Check) -> None:
             )
         template = refer(check, INSTANCE_TEMPLATE, path, "versions[0].instanceTemplate", entry.text("instanceTemplate"))
         card = template.inputs.objects("networkInterfaces")[0] if template else None
-        if card is not None and region in REGIONS and subnet_of(card, check.world, project, region) is None:
+        subnet = subnet_of(card, check.world, project, region) if card is not None else None
+        if card is not None and (subnet is None or subnet.facts.text("place") != region):
             check.refuse(path, not_found("networkInterfaces[0].subnetwork", card.text("subnetwork")))
 
 
@@ -206,6 +216,21 @@ def _check_policy(check: Check) -> None:
             )
     _check_room(inner, policy)
     check.adopt(inner, "updatePolicy")
+
+
+def _check_lifecycle(check: Check) -> None:
+    policy = check.inputs.object("instanceLifecyclePolicy")
+    if policy is None:
+        return
+    inner = check.within(policy)
+    for name in ("onFailedHealthCheck", "onRepair"):
+        if policy.given(name):
+            inner.refuse(name, f"the local cloud cannot honour {name}")
+    inner.one_of(
+        "forceUpdateOnRepair", ("YES", "NO"), 'expected force_update_on_repair to be one of ["YES" "NO"], got {}'
+    )
+    inner.one_of("defaultActionOnFailure", ("REPAIR",), "the local cloud repairs what fails: REPAIR, not {}")
+    check.adopt(inner, "instanceLifecyclePolicy")
 
 
 def _check_room(check: Check, policy: Inputs) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import ipaddress
 
 from localcloud.provider import members
 from localcloud.provider.clouds.gcp import firewalls, routers
@@ -37,7 +38,7 @@ def _machine(instance: Record, world: World) -> MachineSpec:
         name="eth0",
         network=f"gcp-{home.id}",
         address=facts.text("private") or "",
-        prefix=32,
+        prefix=ipaddress.IPv4Network(subnet.inputs.text("ipCidrRange") or "").prefixlen,
         mtu=home.inputs.number("mtu") or MTU[2],
         public=public,
         nat=None if public else routers.nat_address(subnet, world),
