@@ -227,9 +227,8 @@ class Leases:
         lost = ticket if ticket and not self._ledger.is_known(ticket.lease) else None
         ident = lost.lease if lost else secrets.token_hex(16)
         longest = len(request.instance_id) + MEMBER_ID_LENGTH
-        names = [lost.name] if lost else []
-        names += [member_name(request.pool, request.instance_id, length) for length in range(MEMBER_ID_LENGTH, longest)]
-        name = next(filter(is_free, names), f"{names[-1]}-{ident[:8]}")
+        names = (member_name(request.pool, request.instance_id, length) for length in range(MEMBER_ID_LENGTH, longest))
+        name = lost.name if lost and is_free(lost.name) else next(filter(is_free, names), f"{request.pool}-{ident}")
         now = self._clock()
         return Lease(
             ident, request.pool, name, address, request.public_key, request.instance_id, "active", FULL_WEIGHT, now

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from ipaddress import IPv4Address
 from typing import Any
 
@@ -100,7 +100,7 @@ class Network:
         needed = changes(desired, self.observed, self.endpoints.known)
         if needed:
             self._wireguard.apply(needed)
-            self.observed = dict(self._wireguard.peers())
+            self._note(needed, desired)
         if self.applied == kept.sha256:
             self.drift_repaired += sum(change.public_key not in self._pending for change in needed)
         self.applied = kept.sha256
@@ -119,15 +119,20 @@ class Network:
         needed += differences(arriving, self.observed, self.endpoints.known)
         if needed:
             self._wireguard.apply(needed)
-        for change in needed:
-            if change.remove:
-                self.observed.pop(change.public_key, None)
-        for peer in arriving:
-            fresh = PeerState(peer.public_key, peer.endpoint, frozenset(), 0, 0, 0, None)
-            state = self.observed.get(peer.public_key, fresh)
-            self.observed[peer.public_key] = state._replace(allowed_ips=peer.prefixes, keepalive=peer.keepalive)
+            self._note(needed, desired)
         self._pending -= pending
         return needed
+
+    def _note(self, made: Sequence[Change], desired: Mapping[str, Wanted]) -> None:
+        """Remember what was changed, without another look at everything; the next one finds what else did."""
+        for change in made:
+            key = change.public_key
+            if change.remove:
+                self.observed.pop(key, None)
+                continue
+            state = self.observed.get(key, PeerState(key, change.endpoint, frozenset(), 0, 0, 0, None))
+            peer = desired[key]
+            self.observed[key] = state._replace(allowed_ips=peer.prefixes, keepalive=peer.keepalive)
 
     def has(self, lease: Lease) -> bool:
         """Whether the lease's peer is on the interface, as far as this end knows."""
