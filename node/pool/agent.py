@@ -65,7 +65,6 @@ class Agent:
         self._backoff = Backoff()
         self._instance_id = ""
         self._boot = ""
-        self._lapsed = False
         self._heard = 0.0
         self._shutdown: float | None = None
         self._is_failed = False
@@ -121,11 +120,12 @@ class Agent:
             self._identify()
         except (OSError, WireGuardError) as error:
             self._tell("identity", f"who this machine is cannot be found out yet: {error}")
+        # While the machine was away its lease may have ended: then no packet of its is answered, and it need not wait.
+        self._heard = time.monotonic() if self._system.has_interface() else float("-inf")
         try:
             self._tunnel.restore()
         except WireGuardError as error:
             self._tell("tunnel", f"the tunnel does not start: {error}")
-        self._heard = time.monotonic()
 
     def _round(self) -> float:
         """What is to be done now; the seconds to the next round."""
@@ -155,7 +155,7 @@ class Agent:
     def _keep(self) -> float:
         """Be in the network."""
         lease = self._state.lease
-        if lease is None or self._lapsed or not self._tunnel.is_configured:
+        if lease is None or self._state.has_ended or not self._tunnel.is_configured:
             return self._join()
         try:
             self._tunnel.restore()
@@ -163,7 +163,7 @@ class Agent:
         except RefusalError as error:
             if error.status in {403, 404}:
                 say(f"the gateway has forgotten this machine: {error}")
-                self._lapsed = True
+                self._state.keep(lease, has_ended=True)
                 return self._backoff.next()
             return self._unanswered(str(error))
         except (OSError, JoinError, WireGuardError) as error:
@@ -187,7 +187,8 @@ class Agent:
     def _renew(self, lease: Answer, state: str) -> float:
         """Get another lease instead of one that a departure began to end, and did not."""
         say(f"the lease is {state}, but this machine works: it leaves and joins again")
-        self._lapsed = state == "left" or self._farewell(lease, "the machine works again").leave()
+        if state == "left" or self._farewell(lease, "the machine works again").leave():
+            self._state.keep(lease, has_ended=True)
         # The gateway still needs a moment to take the machine out.
         return 1.0 + self._backoff.next()
 
@@ -214,15 +215,15 @@ class Agent:
             if answer != lease or not self._tunnel.is_configured:
                 self._pulse.beat()
                 self._tunnel.keep(configuration(identity.private_key, answer))
-                self._state.keep(answer)
                 say(f"joined as {answer.name} at {answer.address}")
+            self._state.keep(answer)
         except RefusalError as error:
             self._tell("join", f"cannot join: {error}")
             return self._backoff.next(error.retry_after)
         except (OSError, JoinError, WireGuardError) as error:
             self._tell("join", f"cannot join: {error}")
             return self._backoff.next()
-        self._lapsed, self._heard = False, time.monotonic()
+        self._heard = time.monotonic()
         return 0.0
 
     def _identify(self) -> Identity:
@@ -258,7 +259,10 @@ class Agent:
         if lease is None:
             return True
         farewell = self._farewell(lease, departure.reason)
-        return farewell.drain(lambda: self._limit(departure), partial(self._wait, 0.5)) and farewell.leave()
+        if not farewell.drain(lambda: self._limit(departure), partial(self._wait, 0.5)) or not farewell.leave():
+            return False
+        self._state.keep(lease, has_ended=True)
+        return True
 
     def _limit(self, departure: Departure) -> float | None:
         """Until when to drain; None when another process goes on with it."""

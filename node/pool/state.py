@@ -45,6 +45,8 @@ class State:
         self._folder = folder
         self.identity: Identity | None = None
         self.lease: Answer | None = None
+        self.has_ended = False
+        """Whether the machine has given the lease back; its ticket is of use yet."""
         self.departure: Departure | None = None
 
     @property
@@ -54,7 +56,7 @@ class State:
 
     def load(self) -> None:
         self.identity = self._read("identity.json", _identity)
-        self.lease = self._read("lease.json", lambda found: parse_answer(str(found["answer"]).encode()))
+        self.lease, self.has_ended = self._read("lease.json", _lease) or (None, False)
         self.departure = self._read("departure.json", _departure)
         if self.identity is None:
             self.lease = None
@@ -64,13 +66,15 @@ class State:
         for name in ("lease.json", "departure.json", "setup-done"):
             (self._folder / name).unlink(missing_ok=True)
         self.lease = self.departure = None
+        self.has_ended = False
         files.write(self._folder / "identity.json", asdict(identity))
         self.identity = identity
 
-    def keep(self, lease: Answer) -> None:
-        if lease != self.lease:
-            files.write(self._folder / "lease.json", {"answer": answer_body(lease).decode()})
-            self.lease = lease
+    def keep(self, lease: Answer, *, has_ended: bool = False) -> None:
+        if (lease, has_ended) != (self.lease, self.has_ended):
+            document = {"answer": answer_body(lease).decode(), "ended": has_ended}
+            files.write(self._folder / "lease.json", document)
+            self.lease, self.has_ended = lease, has_ended
 
     def depart(self, departure: Departure) -> None:
         self.departure = departure
@@ -103,6 +107,10 @@ def _identity(document: dict[str, Any]) -> Identity:
     if not is_wireguard_key(identity.private_key):
         raise ValueError("no key")
     return identity
+
+
+def _lease(document: dict[str, Any]) -> tuple[Answer, bool]:
+    return parse_answer(str(document["answer"]).encode()), bool(document["ended"])
 
 
 def _departure(document: dict[str, Any]) -> Departure:

@@ -132,6 +132,19 @@ def test_without_an_answer_through_the_tunnel_it_asks_on_the_internet_and_leaves
     assert capfd.readouterr().err.count("no answer through the tunnel") == 1
 
 
+def test_after_a_boot_one_unanswered_question_is_enough_to_ask_on_the_internet(
+    member: Member, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    member.start()
+    wait_for("the network", member.is_member)
+    member.end()
+    member.system.reboot()
+    member.gateway.is_cut = True
+    monkeypatch.setattr("node.pool.agent.SILENCE_SECONDS", 1e9)
+    member.start()
+    wait_for("another join", lambda: len(member.gateway.requests) == 2)
+
+
 def test_an_interface_that_went_comes_back(member: Member) -> None:
     member.start()
     wait_for("the network", member.is_member)

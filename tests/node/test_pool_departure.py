@@ -135,6 +135,8 @@ def test_the_machines_shutdown_drains_runs_the_hook_and_leaves(member: Member) -
     member.system.stopping = False
     member.start()
     wait_for("the network", member.is_member)
+    assert member.gateway.log[0] == "join", "it asked through the tunnel for a lease that it had given back"
+    assert member.gateway.requests[1].ticket is not None
 
 
 def test_a_shutdown_in_the_middle_of_a_notice_shortens_the_drain(
