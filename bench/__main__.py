@@ -6,7 +6,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from bench import machines, previews, sizes
+from bench import capacity, joins, machines, previews, sizes
 from bench.figures import table
 from localcloud import host
 
@@ -20,10 +20,10 @@ def main() -> int:
     """Everything that this host can measure."""
     with tempfile.TemporaryDirectory(prefix="bench-") as name:
         folder = Path(name)
-        found = [*previews.rows(folder, say), *sizes.rows()]
+        found = [*previews.rows(folder, say), *sizes.rows(), *capacity.rows(folder, say)]
         why = host.problems()
         if not why:
-            found += machines.rows(folder, say)
+            found += [*joins.rows(folder / "joins", say), *machines.rows(folder, say)]
     print(table(found))
     print(
         "\nby hand: the same resources in a flat program; the gateway's wg-quick file with every peer; wg-quick and"

@@ -10,9 +10,11 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from bench.stacks import ROOT
+from localcloud.cli import desk
+from localcloud.cloud import Cloud
 
 PATIENCE = 120
 """Seconds that a measurement waits for what it measures."""
@@ -41,6 +43,23 @@ class Place:
     def execute(self, node: str, *command: str) -> str:
         """Standard output of a command on a machine."""
         return self.run("exec", node, "--", *command)
+
+    def secret_outputs(self) -> dict[str, Any]:
+        """What the stack exports, secrets in plain text."""
+        cloud = Cloud(self.directory)
+        choice = desk.chosen(cloud)
+        return desk.engine(cloud, choice, desk.environment(cloud, choice.stack)).outputs(show_secrets=True)
+
+    def client(self, *words: str) -> subprocess.Popen[str]:
+        """`python WORDS` at a stranger's address on the internet, with pipes to it."""
+        return subprocess.Popen(
+            self._command("run", "--from", "internet", "--", sys.executable, *words),
+            cwd=ROOT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
 
     def first_ping(self, watcher: str, node: str, address: str, start: Callable[[], object]) -> float:
         """Seconds from the start of the init that `start` gives to `node`, to the first ping of `address` that returns.
