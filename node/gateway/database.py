@@ -39,7 +39,7 @@ def _checked(path: Path, db: sqlite3.Connection) -> int:
     """The version of a sound database; StateError for another."""
     found = [str(row[0]) for row in db.execute("PRAGMA integrity_check(3)")]
     if found != ["ok"]:
-        raise StateError(path, "; ".join(found), REMEDY)
+        raise StateError(path, " ".join("; ".join(found).split()), REMEDY)
     version = int(db.execute("PRAGMA user_version").fetchone()[0])
     if version > SCHEMA_VERSION:
         why = f"version {version} is a newer release's, and this one knows {SCHEMA_VERSION}"
@@ -51,8 +51,7 @@ def open_database(path: Path) -> tuple[sqlite3.Connection, bool]:
     """The database in ``path``, made or migrated when needed, and whether it was made now; StateError."""
     with contextlib.suppress(FileExistsError):
         os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
-    try:
-        db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    with _opening(path, "rwc") as db:
         # WAL and a sync at every commit: what was answered survives a power cut, and reading waits for nobody.
         db.execute("PRAGMA journal_mode = WAL")
         db.execute("PRAGMA synchronous = FULL")
@@ -62,8 +61,6 @@ def open_database(path: Path) -> tuple[sqlite3.Connection, bool]:
                 for statement in statements:
                     db.execute(statement)
             db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
-    except sqlite3.Error as error:
-        raise StateError(path, str(error), REMEDY) from error
     return db, version == 0
 
 
@@ -71,11 +68,25 @@ def open_read_only(path: Path) -> sqlite3.Connection | None:
     """The database as it is, or None when there is none yet; StateError when it cannot be used."""
     if not path.exists():
         return None
-    try:
-        db = sqlite3.connect(f"file:{path}?mode=ro", uri=True, isolation_level=None, check_same_thread=False)
-        return db if _checked(path, db) else None
-    except sqlite3.Error as error:
-        raise StateError(path, str(error), REMEDY) from error
+    with _opening(path, "ro") as db:
+        if _checked(path, db):
+            return db
+    db.close()
+    return None
+
+
+@contextlib.contextmanager
+def _opening(path: Path, mode: str) -> Generator[sqlite3.Connection]:
+    """A connection that stays open unless something fails; what SQLite finds wrong is a StateError."""
+    with contextlib.ExitStack() as stack:
+        try:
+            where = f"{path.absolute().as_uri()}?mode={mode}"
+            db = sqlite3.connect(where, uri=True, isolation_level=None, check_same_thread=False)
+            stack.callback(db.close)
+            yield db
+        except sqlite3.Error as error:
+            raise StateError(path, str(error), REMEDY) from error
+        stack.pop_all()
 
 
 @contextlib.contextmanager
