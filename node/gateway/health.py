@@ -51,6 +51,10 @@ class Health:
         self._heard -= targets
         self._probe.send(targets)
 
+    def unknown(self, addresses: Set[IPv4Address]) -> Set[IPv4Address]:
+        """Those that no round has had yet."""
+        return addresses - self._misses.keys()
+
     def keep(self, addresses: Set[IPv4Address]) -> None:
         """Forget all but these."""
         for address in self._misses.keys() - addresses:

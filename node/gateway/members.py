@@ -57,7 +57,8 @@ class Members:
         self._pruned = float("-inf")
         self._connected = set(network.addresses())
         """Who counts as connected: at first all that were there, so that a restart is nobody's coming or going."""
-        self._leaving: set[asyncio.Task[None]] = set()
+        self.leaving: set[asyncio.Task[None]] = set()
+        """Leaves that were answered and are not finished."""
 
     # What a machine asks through the tunnel.
 
@@ -108,8 +109,8 @@ class Members:
         if new is None:
             raise Refusal(404, "no lease has this address")
         task = asyncio.create_task(self._finish(new))
-        self._leaving.add(task)
-        task.add_done_callback(self._leaving.discard)
+        self.leaving.add(task)
+        task.add_done_callback(self.leaving.discard)
         return _told(new)
 
     async def _finish(self, lease: Lease) -> None:
@@ -155,7 +156,7 @@ class Members:
             return
         leases = self._leases.live()
         left = [lease for lease in leases if lease.state == "left"]
-        if left and not self._leaving:
+        if left and not self.leaving:
             await self._end(left, lambda _: None)
         handshakes = {key: state.handshake for key, state in self._network.observed.items()}
         due = self._cleanup.due(
@@ -245,7 +246,7 @@ class Members:
 
     async def close(self) -> None:
         """Finish the leaves that were answered."""
-        await asyncio.gather(*self._leaving)
+        await asyncio.gather(*self.leaving)
 
 
 def _told(lease: Lease) -> dict[str, Any]:

@@ -73,7 +73,7 @@ class Service:
     ) -> None:
         self.stop = asyncio.Event()
         self._network = network
-        self._health = health
+        self.health = health
         self._pulse = pulse
         self._own = own
         self._wake = asyncio.Event()
@@ -110,7 +110,7 @@ class Service:
             else None,
         }
         if with_peers:
-            found["peers"] = self._network.peer_status(self._health.healthy())
+            found["peers"] = self._network.peer_status(self.health.healthy())
             found["drift_repaired"] = self._network.drift_repaired
             found |= self.members.status()
         return found
@@ -168,6 +168,10 @@ class Service:
                 self._trial.end()
             await self.members.close()
 
+    def wake(self) -> None:
+        """Tick at once."""
+        self._wake.set()
+
     def end(self) -> None:
         """End :meth:`run` soon."""
         self.stop.set()
@@ -180,7 +184,7 @@ class Service:
                 made = await asyncio.to_thread(self._network.reconcile)
             if made:
                 say(f"changed {len(made)} peers")
-                self._health.greet(self._network.peer_addresses().values())
+                self.health.greet(self._network.peer_addresses().values())
             await self.members.tick()
             self._reconciled, self._problem = time.monotonic(), ""
         except (WireGuardError, OSError) as error:
@@ -213,8 +217,9 @@ class Service:
         part = 0
         while True:
             everybody = set(self._network.addresses())
-            self._health.keep(everybody)
-            self._health.round(address for address in everybody if int(address) % PROBE_STEPS == part)
+            self.health.keep(everybody)
+            due = {address for address in everybody if int(address) % PROBE_STEPS == part}
+            self.health.round(due | self.health.unknown(everybody))
             await asyncio.sleep(PROBE_SECONDS / PROBE_STEPS)
             self.members.watch()
             part = (part + 1) % PROBE_STEPS
