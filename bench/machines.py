@@ -24,7 +24,7 @@ THROUGHPUT_AIM = 0.97
 
 
 class DevStack:
-    """The dev stack with one spoke more, in an instance of its own."""
+    """The dev stack with one spoke more and no pools, in an instance of its own."""
 
     def __init__(self, folder: Path) -> None:
         self.place = Place(folder / "cloud")
@@ -35,6 +35,7 @@ class DevStack:
         """Make the instance equal to the stack."""
         document = cast("dict[str, Any]", yaml.safe_load((ROOT / "Pulumi.dev.yaml").read_text()))
         document["config"][f"{PREFIX}spokes"][NEW] = {"site": "hetzner", "revision": self._revision}
+        del document["config"][f"{PREFIX}pools"]
         self._config_file.write_text(yaml.safe_dump(document))
         self.place.run("up", "--config-file", str(self._config_file))
 

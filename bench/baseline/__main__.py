@@ -34,6 +34,7 @@ def hetzner_rule(protocol: str, port: str | None, *sources: str) -> hcloud.Firew
 
 stack_keys = part("Keys", "stack")
 tls.PrivateKey("signing", algorithm="ED25519", opts=stack_keys)
+tls.PrivateKey("seal", algorithm="ED25519", opts=stack_keys)
 ssh = tls.PrivateKey("ssh", algorithm="ED25519", opts=stack_keys)
 account_key = hcloud.SshKey("ssh-key", name="by-hand", public_key=ssh.public_key_openssh)
 
