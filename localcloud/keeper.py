@@ -11,6 +11,8 @@ from typing import Protocol
 from localcloud.fabric.fabric import MachineState, Status
 from localcloud.provider import groups
 from localcloud.provider.ledger import Ledger
+from localcloud.provider.members import MEMBER, machine_id
+from localcloud.provider.world import World
 
 log = logging.getLogger("localcloud")
 SECONDS = 0.5
@@ -80,9 +82,21 @@ class Keeper:
             self._due.clear()
 
     def _match(self) -> None:
-        """Once: a daemon that was killed may have made members that the world does not know of."""
-        if not self._matched and any(machine.spec.pool for machine in self._fabric.machines()):
-            self._ledger.change(lambda _: None)
+        """Once: a daemon that was killed may have made members that the world does not know of, and ended others.
+
+        One that was ended stays so: made again it would be the same instance with an empty disk.
+        """
+        if self._matched:
+            return
+        there = {machine.spec.id: machine.spec for machine in self._fabric.machines()}
+
+        def remove_ended(world: World) -> None:
+            for member in [*world.all(MEMBER)]:
+                if machine_id(member) not in there:
+                    world.remove(member)
+
+        if any(spec.pool for spec in there.values()) or any(True for _ in self._ledger.world.all(MEMBER)):
+            self._ledger.change(remove_ended)
         self._matched = True
 
     def _tell(self) -> None:

@@ -118,6 +118,9 @@ def commands(ledger: Ledger, keeper: Keeper) -> dict[str, Command]:
 
     def pools(told: Mapping[str, Any]) -> JSON:
         del told
-        return [{"name": pool.name, "desired": pool.desired} for pool in groups.pools(ledger.world)]
+        return [
+            {"name": pool.name, "desired": pool.desired, "members": {each.node: each.phase for each in pool.members}}
+            for pool in groups.pools(ledger.world)
+        ]
 
     return {"scale": scale, "interrupt": interrupt, "rebalance": rebalance, "pools": pools}

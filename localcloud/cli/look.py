@@ -25,7 +25,7 @@ def status(cloud: Cloud, options: argparse.Namespace) -> int:
     rank = {node.name: index for index, node in enumerate(declared)}
     machines.sort(key=lambda machine: (rank.get(machine.spec.node, len(rank)), machine.spec.node))
     leases = members.leases(cloud, declared)
-    nodes = declared + members.peers(machines, leases)
+    nodes = declared + members.peers(machines, leases, outputs)
     if options.json:
         print(json.dumps(_document(cloud, machines, nodes, leases), indent=2))
         return 0
@@ -33,7 +33,8 @@ def status(cloud: Cloud, options: argparse.Namespace) -> int:
     if not machines:
         console.say("no machines: `python -m localcloud up` makes those of the stack")
         return 0
-    pools = any(members.pool_of(machine) for machine in machines)
+    gone = members.abandoned(machines, leases)
+    pools = bool(leases) or any(members.pool_of(machine) for machine in machines)
     console.table(
         ["MACHINE", "CLOUD", "STATE", *(["POOL", "LEASE"] if pools else []), "ADDRESSES", "CUT FROM"],
         [
@@ -46,6 +47,10 @@ def status(cloud: Cloud, options: argparse.Namespace) -> int:
                 console.paint(", ".join("everything" if other == "*" else other for other in machine.cut_from), RED),
             ]
             for machine in machines
+        ]
+        + [
+            [lease.name, "", console.paint("gone", DIM), lease.pool, console.paint(lease.text, YELLOW), "", ""]
+            for lease in gone
         ],
     )
     if nodes:
@@ -110,7 +115,7 @@ def _membership(machine: MachineState, leases: Sequence[members.Lease], console:
     if pool is None:
         return ["", ""]
     if lease is None:
-        return [pool, console.paint("not joined", YELLOW)]
+        return [pool, console.paint("none", YELLOW)]
     return [pool, console.paint(lease.text, GREEN if lease.is_working else YELLOW)]
 
 

@@ -17,6 +17,9 @@ from localcloud.fabric.process import wait_until
 JOIN_SECONDS = 180
 ROLE = "burst"
 _FULL_WEIGHT = 100
+_STAYING = ("pending", "in-service")
+_NOTICES = ("spot_action", "preempted")
+"""What the metadata of a machine tells that is going to be taken."""
 
 
 @dataclass(frozen=True)
@@ -73,16 +76,18 @@ def lease_of(machine: MachineState, known: Sequence[Lease]) -> Lease | None:
     return next((each for each in known if (each.pool, each.instance_id) == (pool, machine.spec.instance_id)), None)
 
 
-def peers(machines: Sequence[MachineState], known: Sequence[Lease]) -> list[mesh.Peer]:
-    """Who has joined, by the names that commands take; leases whose machines are gone keep their own."""
-    held = {lease.public_key: machine for machine in machines if (lease := lease_of(machine, known))}
-    found: list[mesh.Peer] = []
-    for lease in known:
-        machine = held.get(lease.public_key)
-        labels = cast("Mapping[str, str]", (machine.spec.metadata.get("labels") if machine else None) or {})
-        name = machine.spec.node if machine else lease.name
-        found.append(mesh.Peer(name, labels.get("site", ""), ROLE, lease.address, lease.public_key))
-    return found
+def peers(machines: Sequence[MachineState], known: Sequence[Lease], outputs: Mapping[str, Any]) -> list[mesh.Peer]:
+    """Who has joined and is still there, by the names that commands take."""
+    exported = cast("list[dict[str, str]]", outputs.get("pools") or [])
+    sites = {pool["name"]: pool["site"] for pool in exported}
+    held = [(machine.spec.node, lease) for machine in machines if (lease := lease_of(machine, known))]
+    return [mesh.Peer(node, sites.get(lease.pool, ""), ROLE, lease.address, lease.public_key) for node, lease in held]
+
+
+def abandoned(machines: Sequence[MachineState], known: Sequence[Lease]) -> list[Lease]:
+    """Leases whose machines are gone."""
+    held = [lease_of(machine, known) for machine in machines]
+    return [lease for lease in known if lease not in held]
 
 
 def wait(cloud: Cloud, fabric: Fabric, nodes: Sequence[mesh.Peer], console: Console) -> bool:
@@ -107,10 +112,19 @@ def wait(cloud: Cloud, fabric: Fabric, nodes: Sequence[mesh.Peer], console: Cons
 
 def _missing(cloud: Cloud, fabric: Fabric, known: Sequence[Lease]) -> list[str]:
     """Members that have not joined, and pools whose members are still to come."""
-    machines = [machine for machine in fabric.machines() if pool_of(machine)]
-    working = [machine for machine in machines if (lease := lease_of(machine, known)) and lease.is_working]
-    found = [machine.spec.node for machine in machines if machine not in working]
-    for pool in cast("list[dict[str, Any]]", control.ask(cloud, "pools")):
+    pools = cast("list[dict[str, Any]]", control.ask(cloud, "pools"))
+    going = {node for pool in pools for node, phase in pool["members"].items() if phase not in _STAYING}
+    machines = [
+        machine
+        for machine in fabric.machines()
+        if pool_of(machine) and machine.spec.node not in going and not any(map(machine.spec.metadata.get, _NOTICES))
+    ]
+    found: list[str] = []
+    for machine in machines:
+        lease = lease_of(machine, known)
+        if lease is None or not lease.is_working:
+            found.append(machine.spec.node)
+    for pool in pools:
         there = sum(machine.spec.pool == pool["name"] for machine in machines)
         if there < pool["desired"]:
             found.append(f"{pool['desired'] - there} more of {pool['name']}")

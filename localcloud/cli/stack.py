@@ -34,7 +34,7 @@ def up(cloud: Cloud, options: argparse.Namespace) -> int:
         fabric, nodes = Fabric(cloud), mesh.peers(outputs)
         _wait_for_first_boots(fabric, console)
         joined = members.wait(cloud, fabric, nodes, console)
-        nodes += members.peers(fabric.machines(), members.leases(cloud, nodes))
+        nodes += members.peers(fabric.machines(), members.leases(cloud, nodes), outputs)
         return 0 if mesh.show(cloud, nodes, console) and joined else 1
 
 

@@ -297,7 +297,7 @@ class Fabric:
 
     def _status(self, record: Record) -> Status:
         machine = Machine(self.cloud, record)
-        if machine.init is None and not machine.supervised:
+        if machine.init is None and not machine.supervised and (machine.began or not record.power):
             return "crashed" if record.power else "stopped"
         return "running" if machine.booted else "booting"
 

@@ -15,7 +15,10 @@ from localcloud.keeper import Keeper
 from localcloud.provider import groups
 from localcloud.provider.clouds import project
 from localcloud.provider.ledger import Ledger
+from localcloud.provider.members import MEMBER
+from localcloud.provider.world import Record, World, save
 from localcloud.spec import MachineSpec
+from localcloud.wire import Value
 from tests.localcloud.fabric.worlds import AWS
 
 
@@ -81,6 +84,16 @@ def test_an_error_is_told_once_until_it_is_over_and_the_steps_go_on(
         keeper.turn()
         told.append(caplog.text.count("RuntimeError: no room"))
     assert told == [1, 1, 1, 2]
+
+
+def test_a_member_whose_machine_a_killed_daemon_ended_is_not_made_again(tmp_path: Path) -> None:
+    fabric = Fabric()
+    facts: dict[str, Value] = {"cloud": "aws", "group": "g", "pool": "aws-burst", "phase": "in-service"}
+    save(tmp_path / "world.json", World({(MEMBER, "i-1"): Record(MEMBER, "i-1", {}, facts)}, {}))
+    ledger = ledger_of(tmp_path, fabric)
+    Keeper(ledger, fabric).turn()
+    assert not list(ledger.world.all(MEMBER))
+    assert fabric.applied == [{}]
 
 
 def test_members_that_a_killed_daemon_left_are_matched_with_the_world_once(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pty
+import signal
 import sys
 from dataclasses import replace
 
@@ -81,6 +82,36 @@ def test_a_reboot_from_inside_comes_back_and_a_power_off_from_inside_stays(world
     assert status() == "stopped"
     world.fabric.start("gcp-1")
     world.wait_for_mesh()
+
+
+@pytest.mark.parametrize("end", ["power-off", "power button", "crash"])
+def test_a_pools_machine_that_ended_is_left_to_its_group_and_a_declared_one_is_not(world: World, end: str) -> None:
+    card = replace(HETZNER.interfaces[0], address="198.18.1.9", public="198.18.1.9", address6=None)
+    member = replace(HETZNER, id="303", node="burst-1", interfaces=(card,), metadata={"pool": "burst"})
+    world.apply(member)
+
+    def statuses() -> dict[str, str]:
+        return {m.spec.node: m.status for m in world.fabric.machines()}
+
+    init = world.fabric.init_of("burst-1")
+    if end == "power-off":
+        world.on("burst-1", "systemctl", "poweroff")
+    elif end == "power button":
+        world.fabric.press_power("burst-1")
+    else:
+        os.kill(init, signal.SIGKILL)
+        os.kill(world.fabric.init_of("aws-1"), signal.SIGKILL)
+    over = "crashed" if end == "crash" else "stopped"
+    world.wait("it is over", lambda: statuses()["burst-1"] == over)
+    world.fabric.repair()
+    assert statuses()["burst-1"] == over
+    world.fabric.apply({**world.specs, member.id: replace(member, hostname="other")})
+    assert statuses()["burst-1"] == over, "nor does a change boot it"
+    assert statuses()["aws-1"] in ("running", "booting")
+    world.fabric.press_power("burst-1")
+    world.apply(replace(member, id="304", node="burst-2"))
+    assert statuses().keys() == {*OVERLAY, "burst-2"}, "its group's other one, under its address"
+    world.fabric.press_power("nobody")
 
 
 def test_exec_ends_as_its_command_does(world: World) -> None:

@@ -52,6 +52,21 @@ def test_a_damaged_record_is_an_error_that_names_the_file_and_the_way_out(tmp_pa
         Store(Cloud(tmp_path)).records()
 
 
+def test_a_machine_that_is_destroyed_while_someone_looks_is_no_damage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    records, _ = recorded(tmp_path, HETZNER, AWS)
+    read, gone = Path.read_text, records["101"].folder
+
+    def vanishing(path: Path) -> str:
+        if path.parent == gone:
+            shutil.rmtree(gone, ignore_errors=True)
+        return read(path)
+
+    monkeypatch.setattr(Path, "read_text", vanishing)
+    assert Store(Cloud(tmp_path)).records().keys() == {AWS.id}
+
+
 def test_what_the_operator_switched_off_stays_off_until_the_program_says_otherwise(tmp_path: Path) -> None:
     store = Store(Cloud(tmp_path))
     record = store.save(HETZNER)
