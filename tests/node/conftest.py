@@ -20,7 +20,8 @@ def stack() -> Stack:
 
 
 @pytest.fixture
-def member(tmp_path: Path, stack: Stack, monkeypatch: pytest.MonkeyPatch) -> Iterator[Member]:
+def quick(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Agents of pools that do not wait long, with their folders in ``tmp_path``."""
     for module, name, value in (
         (agents, "POLL_SECONDS", 0.05),
         (agents, "SILENCE_SECONDS", 0.5),
@@ -32,8 +33,18 @@ def member(tmp_path: Path, stack: Stack, monkeypatch: pytest.MonkeyPatch) -> Ite
     monkeypatch.setattr(stage0, "RELEASES", tmp_path / "state" / "releases")
     monkeypatch.setenv("STATE_DIRECTORY", str(tmp_path / "state"))
     monkeypatch.setenv("CONFIGURATION_DIRECTORY", str(tmp_path / "files"))
-    metadata = FakeMetadata({f"{AWS}instance-id": "i-0abc1234def567890"})
-    with serving(FakeGateway(), stack, tmp_path / "gateway") as gateway, telling(metadata):
+
+
+@pytest.fixture
+def metadata() -> Iterator[FakeMetadata]:
+    with telling(FakeMetadata({f"{AWS}instance-id": "i-0abc1234def567890"})) as made:
+        yield made
+
+
+@pytest.fixture
+def member(tmp_path: Path, stack: Stack, quick: None, metadata: FakeMetadata) -> Iterator[Member]:
+    """A machine of a pool, and its gateway."""
+    with serving(FakeGateway(), stack, tmp_path / "gateway") as gateway:
         made = Member(tmp_path, stack, gateway, metadata)
         (made.state / "releases").mkdir()
         yield made

@@ -262,18 +262,13 @@ class MemorySystem:
         self.boot += "1"
 
 
-def pool_config(folder: Path, stack: Stack, port: int, cloud: str = "aws", *, prove: bool = False) -> None:
-    """First boot's files of a machine of the pool ``aws-burst``."""
+def pool_config(folder: Path, stack: Stack, port: int, token: str = TOKEN, **changes: object) -> None:
+    """First boot's files of a machine of the pool ``aws-burst``; ``changes`` are to its config.json."""
     write_config(folder, stack, "pool", f"{PUBLIC_ADDRESS}:{port}")
     document = json.loads((folder / "config.json").read_text())
-    more = {
-        "name": "aws-burst",
-        "cloud": cloud,
-        "gateway_public_key": keys.public_key(GATEWAY_KEY),
-        "prove": prove,
-    }
-    (folder / "config.json").write_text(json.dumps({**document, **more}))
-    (folder / "token").write_text(TOKEN + "\n")
+    more = {"name": "aws-burst", "cloud": "aws", "gateway_public_key": keys.public_key(GATEWAY_KEY), "prove": False}
+    (folder / "config.json").write_text(json.dumps({**document, **more, **changes}))
+    (folder / "token").write_text(token + "\n")
 
 
 class Member:
@@ -294,6 +289,7 @@ class Member:
         self.status: int | None = None
 
     def start(self, *, cloud: str = "aws", prove: bool = False) -> None:
+        """Start the agent, as a release does."""
         config = machine.load()
         assert config.membership is not None
         tunnel = Tunnel(self.system, self.conf)

@@ -323,8 +323,10 @@ class FakeGateway(BaseHTTPRequestHandler):
     archive: ClassVar[bytes] = b""
     signed: ClassVar[dict[str, str]] = {}
     asked: ClassVar[int] = 0
+    shown: ClassVar[str | None] = None
 
     def do_GET(self) -> None:
+        FakeGateway.shown = self.headers.get("Authorization")
         found = self.path == "/v1/release" and bool(self.archive)
         self.send_response(200 if found else 404)
         for name, value in self.signed.items():
@@ -368,3 +370,37 @@ def test_a_spoke_fetches_its_first_release_and_only_a_signed_one(
         wait_for("release 1", lambda: running(machine, 1))
     finally:
         machine.end()
+
+
+def test_only_a_machine_with_a_join_token_shows_one(tmp_path: Path, stack: Stack, gateway: HTTPServer) -> None:
+    FakeGateway.archive, FakeGateway.signed = b"", {}
+    for role, token, shown in (("spoke", None, None), ("pool", "a-token\n", "Bearer a-token")):
+        machine = Machine(tmp_path / role, stack, role, gateway.server_port)
+        if token:
+            (machine.config / "token").write_text(token)
+        FakeGateway.asked = 0
+        machine.start()
+        try:
+            wait_for("a question", lambda: FakeGateway.asked > 0)
+            assert FakeGateway.shown == shown
+        finally:
+            machine.end()
+
+
+def test_a_pool_machines_release_has_time_to_drain_when_stage_0_is_told_to_end(
+    tmp_path: Path, stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits: list[float | None] = []
+    wait = subprocess.Popen[bytes].wait
+
+    def noted(process: subprocess.Popen[bytes], timeout: float | None = None) -> int:
+        waits.append(timeout)
+        return wait(process, timeout)
+
+    monkeypatch.setattr(subprocess.Popen, "wait", noted)
+    for role in ("spoke", "pool"):
+        machine = Machine(tmp_path / role, stack, role)
+        monkeypatch.setattr(stage0, "RELEASES", machine.state / "releases")
+        machine.install(1, DIES_AFTER_A_BEAT)
+        stage0.run(1, role, None)
+    assert [seconds for seconds in waits if seconds] == [10, 40]

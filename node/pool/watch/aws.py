@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from datetime import datetime, timezone
-from typing import Any, cast
+from typing import cast
 
 from node.joining import AwsProof
 from node.pool.watch import Notice, Sight
@@ -16,15 +16,27 @@ DRAIN_SECONDS = 90.0
 _RESERVE = 10.0
 """Seconds of a shorter notice that are kept for leaving."""
 _TOKEN_SECONDS = 21600
+_ACTIONS = ("terminate", "stop", "hibernate")
 
 
-def _seconds(notice: dict[str, Any]) -> float:
-    """How long to drain at most, by the notice's ``time`` (ISO 8601 in UTC)."""
+def _interruption(text: str, *, power_off: bool) -> Notice:
+    """The notice in ``spot/instance-action``; one that cannot be read is a notice all the same."""
     try:
-        end = datetime.strptime(str(notice.get("time")), "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=timezone.utc)
+        found: object = json.loads(text)
+    except ValueError:
+        found = None
+    said = cast("dict[str, object]", found) if isinstance(found, dict) else {}
+    action = next((each for each in _ACTIONS if said.get("action") == each), "unknown")
+    return Notice(f"spot interruption ({action})", _seconds(str(said.get("time"))), power_off)
+
+
+def _seconds(end: str) -> float:
+    """How long to drain at most, if the machine is taken at ``end`` (ISO 8601 in UTC)."""
+    try:
+        taken = datetime.strptime(end, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=timezone.utc)
     except ValueError:
         return DRAIN_SECONDS
-    return max(0.0, min(DRAIN_SECONDS, end.timestamp() - time.time() - _RESERVE))
+    return max(0.0, min(DRAIN_SECONDS, taken.timestamp() - time.time() - _RESERVE))
 
 
 class Aws:
@@ -54,12 +66,7 @@ class Aws:
         at_risk = self._text("meta-data/events/recommendations/rebalance") is not None
         ends = target == "Terminated"
         if action is not None:
-            try:
-                notice = cast("dict[str, Any]", json.loads(action))
-            except ValueError:
-                notice = {}
-            kind = notice.get("action") if notice.get("action") in {"terminate", "stop", "hibernate"} else "unknown"
-            return Sight(Notice(f"spot interruption ({kind})", _seconds(notice), ends), at_risk)
+            return Sight(_interruption(action, power_off=ends), at_risk)
         return Sight(Notice("terminated by its auto-scaling group", DRAIN_SECONDS, True) if ends else None, at_risk)
 
     def _needed(self, path: str) -> str:
