@@ -16,14 +16,13 @@ from node import release
 from node.gateway.admission import Admission, Store
 from node.gateway.api import application
 from node.gateway.audit import Audit
-from node.gateway.health import Health
+from node.gateway.health import Health, Probe
 from node.gateway.identity.gcp import GoogleKeys
 from node.gateway.listener import Listener, tls_context
 from node.gateway.members import Members
 from node.gateway.network import Network
 from node.gateway.tickets import load_seal
 from node.log import say
-from node.ping import Pinger
 from node.pulse import Pulse
 from node.wireguard import WireGuardError
 
@@ -245,9 +244,9 @@ def own_key() -> str | None:
     return found[0] if found else None
 
 
-async def serve(network: Network, pinger: Pinger, pulse: Pulse, listener: socket.socket) -> None:
+async def serve(network: Network, probe: Probe, pulse: Pulse, listener: socket.socket) -> None:
     """The service until SIGTERM, SIGINT, a newer release or the end of stage 0."""
-    service = Service(network, Health(pinger), pulse, release.running(), own_key())
+    service = Service(network, Health(probe), pulse, release.running(), own_key())
     loop = asyncio.get_running_loop()
 
     for each in (signal.SIGTERM, signal.SIGINT):
