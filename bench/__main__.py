@@ -27,7 +27,7 @@ def main() -> int:
     print(table(found))
     print(
         "\nby hand: the same resources in a flat program; the gateway's wg-quick file with every peer; wg-quick and"
-        " the usual forwarding lines."
+        " the usual forwarding lines; beside joins, as many bare requests for the status."
     )
     print("Ratios are medians of pairs measured in turn, with the least and the greatest.")
     if why:

@@ -23,6 +23,6 @@ def test_the_stack_has_a_pool_without_machines_that_takes_all_who_join() -> None
     assert (set(plan.gateways), set(plan.spokes)) == ({joins.GATEWAY}, set())
 
 
-@pytest.mark.parametrize(("quantile", "found"), [(0.5, 50.0), (0.99, 99.0), (1.0, 100.0)])
-def test_a_quantile_is_one_of_the_values(quantile: float, found: float) -> None:
-    assert joins.at(quantile, [float(number) for number in range(100, 0, -1)]) == found
+@pytest.mark.parametrize(("percent", "found"), [(50, 100.0), (99, 198.0), (100, 200.0)])
+def test_a_percentile_is_one_of_the_values(percent: int, found: float) -> None:
+    assert joins.percentile(percent, [float(number) for number in range(200, 0, -1)]) == found
