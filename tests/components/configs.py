@@ -21,13 +21,18 @@ def dev() -> dict[str, Any]:
     return {key.partition(":")[2]: value for key, value in document["config"].items()}
 
 
+def static() -> dict[str, Any]:
+    """The dev stack's config without its pools."""
+    return {**dev(), "pools": {}}
+
+
 AWS_POOL = {"site": "aws", "range": "10.100.2.128/25", "min": 1, "max": 6}
 GCP_POOL = {"site": "gcp", "range": "10.100.3.128/25", "min": 1, "max": 4}
 HETZNER_POOL = {"site": "hetzner", "range": "10.100.1.128/25", "count": 12}
 
 
 def burst(changes: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """The dev stack's config with a pool on each cloud and nothing else in ``pools``, and ``changes`` to that."""
+    """The dev stack's config with a pool on each cloud in place of its own, and ``changes`` to that."""
     pools = {"aws-burst": AWS_POOL, "gcp-burst": GCP_POOL, "hetzner-base": HETZNER_POOL}
     return changed({**dev(), "pools": pools}, changes or {})
 

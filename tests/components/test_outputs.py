@@ -10,7 +10,7 @@ import pytest
 
 from components.keys import join_token
 from components.outputs import PLAIN, OutputsError, StackReader, parse_outputs
-from tests.components.configs import ROOT, burst, changed, dev
+from tests.components.configs import ROOT, burst, changed, dev, static
 from tests.components.recorder import GATEWAY_IP, is_secret, key_pem, plain, run_program
 
 FIELDS = {
@@ -104,7 +104,7 @@ def test_join_says_where_and_whom_to_trust(exported: dict[str, Any]) -> None:
 
 
 def test_a_stack_without_pools_has_none() -> None:
-    outputs = plain(run_program({**dev(), "pools": {}}).outputs)
+    outputs = plain(run_program(static()).outputs)
     assert outputs["pools"] == []
     assert outputs["join"]["tokens"] == {}
 

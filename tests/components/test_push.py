@@ -16,7 +16,7 @@ from components.control import ControlPlane, Held, PushError, next_number, parse
 from components.push import ReleaseProvider, RosterProvider, roster_document
 from overlay.pools import AwsIdentity, GcpIdentity, Pool
 from overlay.roster import canonical, content_digest, parse
-from tests.components.configs import burst, dev
+from tests.components.configs import burst, static
 from tests.components.gateways import SIGNING_KEY, Gateway, Time, ca_pem, serving
 from tests.components.recorder import run_program
 
@@ -309,7 +309,7 @@ def test_pools_are_pushed_with_what_they_ask_of_machines(gateway: Gateway, time:
     assert (without["number"], without["digest"] != state["digest"]) == (2, True)
 
 
-@pytest.mark.parametrize("config", [burst(), {**dev(), "pools": {}}], ids=["pools", "no pools"])
+@pytest.mark.parametrize("config", [burst(), static()], ids=["pools", "no pools"])
 def test_what_the_program_registers_is_a_roster_that_gateways_take(config: dict[str, Any]) -> None:
     roster = run_program(config).named("roster").inputs
     document = roster_document(roster, 1)

@@ -1,4 +1,4 @@
-"""What the program registers for the dev stack: which resources, with which inputs and options."""
+"""What the program registers for the dev stack without its pools: which resources, with which inputs and options."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from components.keys import public_key_of, wireguard_key
-from tests.components.configs import KEY, changed, dev
+from tests.components.configs import KEY, changed, static
 from tests.components.recorder import GATEWAY_IP, Run, is_secret, key_pem, masked, run_program
 
 ANYWHERE = ["0.0.0.0/0", "::/0"]
@@ -19,8 +19,8 @@ MACHINES = ("hetzner-gw-server", "hetzner-1-server", "hetzner-2-server", "aws-1-
 
 @pytest.fixture(scope="module")
 def program() -> Run:
-    """One run of the dev stack; nothing changes it."""
-    return run_program(dev())
+    """One run; nothing changes it."""
+    return run_program(static())
 
 
 def user_data_of(run: Run, name: str) -> str:
@@ -106,13 +106,13 @@ def test_the_gateways_firewall_lets_in_exactly_this(program: Run) -> None:
 
 
 def test_narrowed_wireguard_sources_reach_firewall_and_roster() -> None:
-    run = run_program(changed(dev(), {"wireguardSources": ["198.51.100.9/32"]}))
+    run = run_program(changed(static(), {"wireguardSources": ["198.51.100.9/32"]}))
     assert run.named("hetzner-gw-firewall").inputs["rules"][0]["sourceIps"] == ["198.51.100.9/32"]
     assert run.named("roster").inputs["wireguardSources"] == ["198.51.100.9/32"]
 
 
 def test_without_admin_networks_nobody_may_use_ssh() -> None:
-    run = run_program(changed(dev(), {"adminCidrs": []}))
+    run = run_program(changed(static(), {"adminCidrs": []}))
     ports = [rule.get("port") for r in run.of_type("hcloud:index/firewall:Firewall") for rule in r.inputs["rules"]]
     assert "22" not in ports
     assert not [r for r in run.resources if r.name in ("aws-ssh-group", "gcp-ssh")]
@@ -162,7 +162,9 @@ def test_gcp_spokes_let_in_exactly_this(program: Run) -> None:
 
 def test_ssh_reaches_spokes_with_a_public_address_only() -> None:
     own = {"sites/aws/vpcId": "vpc-1", "sites/aws/subnetId": "subnet-1"}
-    run = run_program(changed(dev(), {**own, "spokes/aws-1/publicAddress": False, "spokes/gcp-1/publicAddress": True}))
+    run = run_program(
+        changed(static(), {**own, "spokes/aws-1/publicAddress": False, "spokes/gcp-1/publicAddress": True})
+    )
     assert len(run.named("aws-1-instance").inputs["vpcSecurityGroupIds"]) == 1
     assert "hybrid-wireguard-dev-gcp-ssh" in run.named("gcp-1-instance").inputs["tags"]
     assert run.named("gcp-1-instance").inputs["networkInterfaces"][0]["accessConfigs"] == [{}]
@@ -234,7 +236,7 @@ def test_no_edit_of_what_a_first_boot_was_told_replaces_a_machine(program: Run, 
 
 
 def test_a_raised_revision_is_the_trigger_of_its_machine_alone() -> None:
-    run = run_program(changed(dev(), {"spokes/aws-1/revision": 2}))
+    run = run_program(changed(static(), {"spokes/aws-1/revision": 2}))
     triggers = {name: run.named(name).request.replacement_trigger.number_value for name in MACHINES}
     assert triggers == {name: 2 if name == "aws-1-instance" else 1 for name in MACHINES}
 
@@ -298,7 +300,7 @@ def test_the_roster_is_pushed_after_the_release(program: Run) -> None:
 
 
 def test_a_given_private_key_takes_the_place_of_a_made_one() -> None:
-    run = run_program(changed(dev(), {"privateKeys": {"aws-1": KEY}}))
+    run = run_program(changed(static(), {"privateKeys": {"aws-1": KEY}}))
     assert not [r for r in run.resources if r.name == "aws-1-key"]
     assert run.named("roster").inputs["nodes"]["aws-1"]["publicKey"] == public_key_of(KEY)
     assert KEY not in json.dumps([masked(r.raw) for r in run.resources])
@@ -306,7 +308,7 @@ def test_a_given_private_key_takes_the_place_of_a_made_one() -> None:
 
 def test_a_given_ssh_key_is_used_everywhere() -> None:
     public = key_pem("mine", "ED25519")[2]
-    run = run_program(changed(dev(), {"sshPublicKey": public}))
+    run = run_program(changed(static(), {"sshPublicKey": public}))
     assert run.named("ssh-key").inputs["publicKey"] == public
     assert run.named("aws-ssh-key").inputs["publicKey"] == public
     assert run.named("gcp-1-instance").inputs["metadata"]["ssh-keys"] == f"ubuntu:{public}"

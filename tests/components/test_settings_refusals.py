@@ -44,7 +44,7 @@ GENERATED = [
     ),
     Case(
         "VPC too small for its machines",
-        {"sites/aws/vpcCidr": "172.28.0.0/28", "spokes": SPOKES_12},
+        {"sites/aws/vpcCidr": "172.28.0.0/28", "spokes": SPOKES_12, "pools": {}},
         "sites.aws.vpcCidr",
         "172.28.0.0/28",
         ["room for 11 machines", "has 12", "widen"],
