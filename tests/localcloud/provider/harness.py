@@ -145,6 +145,19 @@ class Harness:
         )
         return from_struct(response.properties)
 
+    def preview_update(self, resource: Resource, **inputs: Value) -> dict[str, Value]:
+        """The outputs that a preview tells of a change in place."""
+        news = self.check(resource.token, _merged(resource.inputs, inputs), resource.name, resource.inputs)
+        request = provider_pb2.UpdateRequest(
+            id=resource.id,
+            urn=_urn(resource.token, resource.name),
+            olds=to_struct(resource.outputs),
+            old_inputs=to_struct(resource.inputs),
+            news=to_struct(news),
+            preview=True,
+        )
+        return from_struct(self._call(self._stub(resource.token).Update, request).properties)
+
     def diff(self, resource: Resource, inputs: Mapping[str, Value], ignored: tuple[str, ...] = ()) -> Change:
         """What would become of the resource with those inputs (None takes one away)."""
         news = self.check(resource.token, _merged(resource.inputs, inputs), resource.name, resource.inputs)

@@ -17,6 +17,10 @@ SPECIFICATION = f"{POLICY}.launchTemplate.launchTemplateSpecification"
 Object = dict[str, Value]
 
 
+def _twice(item: Object) -> Value:
+    return [item, item]
+
+
 def _card(**change: Value) -> Object:
     card = cast("list[Object]", GOOD[TEMPLATE]["networkInterfaces"])[0]
     return {"networkInterfaces": [{**card, **change}]}
@@ -81,7 +85,12 @@ AWS_GROUPS: list[Case] = [
         'one of ["", "true", "false"], got yes',
     ),
     (TEMPLATE, _card(securityGroups=["sg-1"]), "networkInterfaces[0].securityGroups[0]", "InvalidGroup.NotFound"),
-    (TEMPLATE, _card(securityGroups=["$group"] * 6), "networkInterfaces[0].securityGroups", "the limit is 5"),
+    (
+        TEMPLATE,
+        _card(securityGroups=["$group" for _ in range(6)]),
+        "networkInterfaces[0].securityGroups",
+        "the limit is 5",
+    ),
     (TEMPLATE, _card(subnetId="$subnet"), "networkInterfaces[0].subnetId", "cannot honour subnetId"),
     (TEMPLATE, _volume(encrypted="on"), "blockDeviceMappings[0].ebs.encrypted", "got on"),
     (TEMPLATE, _volume(volumeType="ssd"), "blockDeviceMappings[0].ebs.volumeType", "got ssd"),
@@ -150,7 +159,7 @@ AWS_GROUPS: list[Case] = [
     ),
     (
         TEMPLATE,
-        {"tagSpecifications": [{"resourceType": "instance"}] * 2},
+        {"tagSpecifications": _twice({"resourceType": "instance"})},
         "tagSpecifications[1].resourceType",
         "more than once",
     ),
@@ -193,7 +202,7 @@ AWS_GROUPS: list[Case] = [
     (GROUP, _policy(overrides=[{"instanceType": "t4g.micro"}]), SPECIFICATION, "does not match the architecture"),
     (
         GROUP,
-        _policy(overrides=[{"instanceType": "t3.small"}] * 2),
+        _policy(overrides=_twice({"instanceType": "t3.small"})),
         f"{POLICY}.launchTemplate.overrides",
         "more than once",
     ),
@@ -253,7 +262,7 @@ AWS_GROUPS: list[Case] = [
     (GROUP, {"healthCheckType": "ELB"}, "healthCheckType", "no load balancers"),
     (GROUP, {"healthCheckGracePeriod": -1}, "healthCheckGracePeriod", "greater than or equal to 0"),
     (GROUP, {"tags": [{"key": "aws:x", "value": "", "propagateAtLaunch": True}]}, "tags[0]", "aws: is reserved"),
-    (GROUP, {"tags": [{"key": "a", "value": "", "propagateAtLaunch": True}] * 2}, "tags[1]", "Duplicate keys"),
+    (GROUP, {"tags": _twice({"key": "a", "value": "", "propagateAtLaunch": True})}, "tags[1]", "Duplicate keys"),
     (GROUP, {"tags": [{"key": "a", "value": ""}]}, "tags[0].propagateAtLaunch", "Missing required argument"),
     (GROUP, {"warmPool": {}}, "warmPool", "cannot honour"),
     (GROUP, {"desiredCapactiy": 2}, "desiredCapactiy", 'did you mean "desiredCapacity"?'),

@@ -91,7 +91,12 @@ GCP_GROUPS: list[Case] = [
     (MANAGER, {"targetSize": 2001}, "targetSize", "at most 2000"),
     (MANAGER, {"versions": None}, "versions", "Missing required argument"),
     (MANAGER, {"versions": [{"instanceTemplate": "none"}]}, "versions[0].instanceTemplate", "cannot be found"),
-    (MANAGER, {"versions": [{"instanceTemplate": "$gtemplate"}] * 2}, "versions", "one version, not 2"),
+    (
+        MANAGER,
+        {"versions": [{"instanceTemplate": "$gtemplate"}, {"instanceTemplate": "$gtemplate"}]},
+        "versions",
+        "one version, not 2",
+    ),
     (
         MANAGER,
         {"versions": [{"instanceTemplate": "$gtemplate", "targetSize": {"fixed": 1}}]},
