@@ -273,11 +273,19 @@ class Agent:
         return None
 
     def _end_with_the_machine(self) -> None:
-        departure = self._state.departure
-        if departure is None:
-            departure = Departure(self._boot, "the machine shuts down", time.monotonic() + SHUTDOWN_SECONDS)
+        """Leave, too. What is remembered is for the time until a boot, so there is nothing to remember."""
+        departure = self._state.departure or self._shutdown_departure()
         if not departure.left:
             self._leave(departure)
+
+    def _shutdown_departure(self) -> Departure:
+        """A shutdown, for the reason that the cloud may have just given: Compute Engine's notice comes with it."""
+        try:
+            notice = self._cloud.look().notice
+        except OSError:
+            notice = None
+        reason = notice.reason if notice else "the machine shuts down"
+        return Departure(self._boot, reason, time.monotonic() + SHUTDOWN_SECONDS)
 
     def _ends(self) -> bool:
         return self.terminated or self.stop.is_set()

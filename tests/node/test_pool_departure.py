@@ -8,6 +8,9 @@ import pytest
 
 from node.pool import agent as agents
 from node.pool.system import DRAIN
+from node.pool.watch import Watcher
+from node.pool.watch.hetzner import Hetzner
+from node.pool.watch.metadata import Metadata
 from tests.node.pool_support import AWS, Member
 from tests.node.support import wait_for
 
@@ -170,3 +173,14 @@ def test_the_gateway_hears_of_the_drain_and_the_leave_as_soon_as_it_answers(memb
     member.gateway.is_cut = False
     wait_for("the leave", lambda: left(member))
     assert not member.gateway.leases
+
+
+def test_a_shutdown_by_the_cloud_is_told_with_its_reason(member: Member, monkeypatch: pytest.MonkeyPatch) -> None:
+    member.start()
+    wait_for("the network", member.is_member)
+    assert member.agent is not None
+    monkeypatch.setattr(member.agent, "_watcher", Watcher(Hetzner(Metadata()), member.agent.stop))
+    member.metadata.texts[ACTION] = SPOT
+    member.system.stopping = True
+    member.end()
+    assert member.gateway.said()[-1] == "leave spot interruption (terminate)"
