@@ -14,6 +14,10 @@ _ECHO_REQUEST = 8
 _SOL_RAW = 255
 _ICMP_FILTER = 1
 """Option of a raw socket (linux/icmp.h): a bit for each ICMP type that it is not to receive."""
+_SO_RCVBUFFORCE = 33
+"""Option of any socket (asm-generic/socket.h): a receive buffer above the system's limit, with CAP_NET_ADMIN."""
+_BUFFER = 4 << 20
+"""Bytes: room for the answers of a thousand peers at once."""
 _HEADER = struct.Struct("!BBHHH")
 
 
@@ -47,6 +51,8 @@ class Pinger:
         self.socket = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP)
         self.socket.setblocking(False)
         self.socket.setsockopt(_SOL_RAW, _ICMP_FILTER, struct.pack("=I", ~(1 << _ECHO_REPLY) & 0xFFFFFFFF))
+        with contextlib.suppress(PermissionError):
+            self.socket.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _BUFFER)
         self._identifier = os.getpid() & 0xFFFF
         self._sequence = 0
 

@@ -53,6 +53,7 @@ class Members:
         self._cleanup = Cleanup(clock, ticks)
         self._paused: str | None = None
         self._followed: str | None = None
+        self._known = network.rosters.kept.sha256 if network.rosters.kept else None
         self._started = ticks()
         self._pruned = float("-inf")
         self._connected = set(network.addresses())
@@ -141,13 +142,14 @@ class Members:
         def keep() -> None:
             for lease, why in self._leases.follow(kept.roster):
                 self._audit.lease("roster", lease, reason=why)
-            self._audit.write("roster", number=kept.roster.number)
+            if kept.sha256 != self._known:
+                self._audit.write("roster", number=kept.roster.number)
 
         try:
             await self._store.run(keep)
         except Refusal:
             return
-        self._followed = kept.sha256
+        self._followed = self._known = kept.sha256
 
     async def tick(self) -> None:
         """End the leases of those who left or were silent for too long, and forget old ones."""

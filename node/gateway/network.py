@@ -154,6 +154,13 @@ class Network:
         """The overlay addresses of all peers: declared nodes, and machines of pools."""
         return [*self.peer_addresses().values(), *(lease.address for lease in self.leases.live())]
 
+    def greetable(self, made: Sequence[Change]) -> list[IPv4Address]:
+        """The overlay addresses of the peers that came or changed by ``made``."""
+        declared = self.peer_addresses()
+        keys = [change.public_key for change in made if not change.remove]
+        leases = [lease for each in keys if (lease := self.leases.of_key(each))]
+        return [declared[each] for each in keys if each in declared] + [lease.address for lease in leases]
+
     def told(self, public_key: str) -> dict[str, Any]:
         """What the status tells of a peer's tunnel. ``handshake_age`` is in seconds."""
         state = self.observed.get(public_key)

@@ -183,7 +183,7 @@ class Service:
                 made = await asyncio.to_thread(self._network.reconcile)
             if made:
                 say(f"changed {len(made)} peers")
-                self.health.greet(self._network.peer_addresses().values())
+                self.health.greet(self._network.greetable(made))
             await self.members.tick()
             self._reconciled, self._problem = time.monotonic(), ""
         except (WireGuardError, OSError) as error:

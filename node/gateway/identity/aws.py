@@ -34,12 +34,12 @@ def _is_signed(document: bytes, signature: bytes, certificate: str) -> bool:
 
 def verified(identity: AwsIdentity, proof: AwsProof, instance_id: str) -> Evidence:
     """The machine of a document that holds for the pool and names ``instance_id``; Refusal (403)."""
-    document = proof.document.encode()
     try:
+        document = proof.document.encode()
         # The metadata service breaks the signature into lines.
         signature = base64.b64decode("".join(proof.signature.split()), validate=True)
     except ValueError:
-        raise Refusal(403, "proof.signature: not base64") from None
+        raise Refusal(403, "proof: no text, or its signature is not base64") from None
     if not any(_is_signed(document, signature, each) for each in identity.certificates):
         raise Refusal(403, "proof: none of the pool's certificates has signed this document")
     try:

@@ -111,7 +111,7 @@ async def verified(
             leeway=LEEWAY_SECONDS,
             options={"require": ["exp", "iat", "aud", "iss"]},
         )
-    except jwt.PyJWTError as error:
+    except (jwt.PyJWTError, ValueError, RecursionError) as error:
         raise Refusal(403, f"proof: the token does not hold: {error}") from None
     engine = _engine(told)
     if engine.get("project_id") != identity.project:
