@@ -173,9 +173,7 @@ class Fabric:
             namespace = links.router_namespace(self.cloud, network, numbers)
             internet.load_rules(namespace, router)
             if network in before and before[network].ports != router.ports:
-                kept = {address for port in router.ports for address in port.addresses}
-                left = {address for port in before[network].ports for address in port.addresses} - kept
-                flows.end_all_of(namespace, sorted(left))
+                flows.end_all_of(namespace, flows.moved(before[network], router))
                 flows.end_forbidden(namespace, router)
         self._plug(records, numbers)
 

@@ -70,6 +70,19 @@ def end_forbidden(namespace: str, router: Router) -> None:
             _delete(namespace, family, flow)
 
 
+def moved(before: Router, after: Router) -> list[str]:
+    """Addresses behind another device now, or translated otherwise, or gone: their flows are not their machine's."""
+
+    def held(router: Router) -> set[tuple[str, str, str | None, str | None]]:
+        return {
+            (address, port.device, (port.public or {}).get(address), (port.shared or {}).get(address))
+            for port in router.ports
+            for address in port.addresses
+        }
+
+    return sorted({address for address, *_ in held(before) - held(after)})
+
+
 def end_all_of(namespace: str, addresses: Sequence[str]) -> None:
     """End every flow to or from addresses that another machine may get next."""
     for address in addresses:

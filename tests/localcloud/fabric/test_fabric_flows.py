@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from localcloud.fabric.firewall import Port
-from localcloud.fabric.flows import forbidden, parse
+from dataclasses import replace
+
+import pytest
+
+from localcloud.fabric.firewall import Port, Router
+from localcloud.fabric.flows import forbidden, moved, parse
 from localcloud.spec import Rule
 from tests.localcloud.fabric.worlds import ANYWHERE, WIREGUARD
 
@@ -49,3 +53,26 @@ def test_a_narrowed_source_ends_the_flows_of_the_others() -> None:
     rule = Rule("udp", (51820, 51820), ("198.18.2.8/32",))
     port = Port("v1-eth0", ("10.0.1.10",), ingress=(rule,))
     assert [flow.sender for flow in forbidden(parse(TRANSLATED), [port])] == ["198.18.1.5"]
+
+
+OLD = Port("v1", ("172.28.0.10",), public={"172.28.0.10": "198.18.2.31"})
+STAYS = Port("v2", ("172.28.0.11",), public={"172.28.0.11": "198.18.2.32"})
+
+
+@pytest.mark.parametrize(
+    ("now", "ended"),
+    [
+        pytest.param((STAYS, OLD), [], id="another order"),
+        pytest.param((STAYS,), ["172.28.0.10"], id="gone"),
+        pytest.param((replace(OLD, device="v3"), STAYS), ["172.28.0.10"], id="another machine's"),
+        pytest.param(
+            (replace(OLD, public={"172.28.0.10": "198.18.2.37"}), STAYS), ["172.28.0.10"], id="translated anew"
+        ),
+        pytest.param(
+            (replace(OLD, public=None, shared={"172.28.0.10": "198.18.9.1"}), STAYS), ["172.28.0.10"], id="shared"
+        ),
+        pytest.param((replace(OLD, ingress=()), STAYS), [], id="other rules"),
+    ],
+)
+def test_flows_of_an_address_end_when_another_machine_gets_it(now: tuple[Port, ...], ended: list[str]) -> None:
+    assert moved(Router((OLD, STAYS), private=True), Router(now, private=True)) == ended
