@@ -14,6 +14,7 @@ from localcloud.fabric.process import wait_until
 
 SCALE_SECONDS = 300
 """A member that is told to leave may take AWS's 120 s for it."""
+LONGEST_NOTICE = 300
 
 
 def scale(cloud: Cloud, options: argparse.Namespace) -> int:
@@ -24,6 +25,8 @@ def scale(cloud: Cloud, options: argparse.Namespace) -> int:
     console.step(f"{options.pool} shall have {_members(options.size)}")
 
     def done() -> bool:
+        if not cloud.directory.exists():
+            raise LocalCloudError("the local cloud went down meanwhile")
         members = _of(fabric, options.pool)
         found = Counter(member.status for member in members)
         console.detail(", ".join(f"{count} {status}" for status, count in sorted(found.items())) or "no members")
@@ -43,8 +46,8 @@ def interrupt(cloud: Cloud, options: argparse.Namespace) -> int:
     """interrupt: 0 when the machine has been told."""
     if options.rebalance and options.after is not None:
         raise LocalCloudError("--after is when the machine is taken, and --rebalance takes none: give one of the two")
-    if options.after is not None and not 0 <= options.after <= SCALE_SECONDS:
-        raise LocalCloudError(f"--after takes seconds from 0 to {SCALE_SECONDS}")
+    if options.after is not None and not 0 <= options.after <= LONGEST_NOTICE:
+        raise LocalCloudError(f"--after takes seconds from 0 to {LONGEST_NOTICE}")
     _serving(cloud)
     if options.rebalance:
         control.ask(cloud, "rebalance", node=options.node)
