@@ -130,6 +130,42 @@ def test_a_managed_member_that_ended_comes_back_under_its_name(gcp_pool: Simulat
     assert gcp_pool.pressed == [], "nobody told it to stop"
 
 
+def test_one_that_was_told_to_go_leaves_its_name_to_nobody(gcp_pool: Simulation) -> None:
+    oldest = gcp_pool.nodes(GCP)[0]
+    name = gcp_pool.record(oldest).inputs.text("name")
+    gcp_pool.scale(GCP, 1)
+    gcp_pool.settle()
+    gcp_pool.end(oldest)
+    gcp_pool.scale(GCP, 2)
+    gcp_pool.settle()
+    names = [gcp_pool.record(node).inputs.text("name") for node in gcp_pool.nodes(GCP)]
+    assert len(names) == 2
+    assert name not in names
+
+
+def test_names_that_are_taken_are_not_given_again(gcp_pool: Simulation, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("localcloud.provider.clouds.gcp.fleet._SUFFIX", "ab")
+    gcp_pool.scale(GCP, 16)
+    gcp_pool.settle()
+    names = [gcp_pool.record(node).inputs.text("name") for node in gcp_pool.nodes(GCP)]
+    assert len(set(names)) == 16
+
+
+def test_members_stay_spread_over_the_zones(gcp_pool: Simulation) -> None:
+    def zones() -> list[str | None]:
+        gcp_pool.settle()
+        gcp_pool.step(91)
+        return [(gcp_pool.record(node).facts.text("zone") or "")[-1] for node in gcp_pool.nodes(GCP)]
+
+    found: list[list[str | None]] = []
+    for size in (4, 3, 5, 4, 3, 1):
+        gcp_pool.scale(GCP, size)
+        found.append(zones())
+    assert found == [[*"abca"], [*"bca"], [*"bcaab"], [*"caab"], [*"cab"], [*"b"]]
+    gcp_pool.end(gcp_pool.nodes(GCP)[0])
+    assert zones() == ["b"], "one that is made anew stays in its zone"
+
+
 @pytest.mark.parametrize(("policy", "came_back_with"), [("YES", "new"), ("NO", "old")])
 def test_a_repaired_member_has_the_template_that_the_policy_says(
     clouds: Harness, policy: str, came_back_with: str
@@ -161,6 +197,10 @@ def test_a_managed_member_that_is_too_many_is_told_by_its_power_button(gcp_pool:
     gcp_pool.scale(GCP, 1)
     gcp_pool.settle()
     gcp_pool.step(89)
+    gcp_pool.end(other)
+    gcp_pool.step(0)
+    (other,) = (member.node for member in gcp_pool.pool(GCP).members if member.node != oldest)
+    gcp_pool.settle()
     assert gcp_pool.pressed == [oldest], "once"
     assert gcp_pool.phases(GCP) == {"terminating": 1, "in-service": 1}
     gcp_pool.step(1)
@@ -253,12 +293,22 @@ def test_on_demand_instances_are_as_many_as_the_policy_says(clouds: Harness) -> 
     )
     with pytest.raises(CloudError, match="is not a spot instance"):
         simulation.interrupt(on_demand)
+    with pytest.raises(CloudError, match="is not a spot instance"):
+        simulation.rebalance(on_demand)
     clouds.delete(made["hook"])
     simulation.scale(AWS, 2)
     simulation.settle()
     simulation.step(121)
     kinds = Counter(clouds.fabric.machine(node).metadata["lifecycle"] for node in simulation.nodes(AWS))
     assert kinds == {"on-demand": 2}, "one, and a quarter of the other one rounded up"
+    simulation.scale(AWS, 4)
+    simulation.settle()
+    clouds.update(made["scaling"], mixedInstancesPolicy=policy)
+    simulation.scale(AWS, 3)
+    simulation.settle()
+    simulation.step(121)
+    kinds = Counter(clouds.fabric.machine(node).metadata["lifecycle"] for node in simulation.nodes(AWS))
+    assert kinds == {"on-demand": 1, "spot": 2}, "those of which there are too many go first"
 
 
 def test_a_group_with_a_plain_template_launches_what_the_template_says(clouds: Harness) -> None:

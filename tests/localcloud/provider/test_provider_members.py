@@ -105,6 +105,11 @@ def test_a_public_address_is_given_where_it_is_asked_for(aws_pool: Simulation, g
     aws_pool.settle()
     machine = aws_pool.clouds.fabric.machine(aws_pool.nodes(AWS)[2])
     assert machine.interfaces[0].public is None
+    aws_pool.clouds.update(aws_pool.made["template"], networkInterfaces=[card])
+    aws_pool.clouds.update(aws_pool.made["subnet"], mapPublicIpOnLaunch=True)
+    aws_pool.scale(AWS, 4)
+    aws_pool.settle()
+    assert aws_pool.clouds.fabric.machine(aws_pool.nodes(AWS)[3]).interfaces[0].public is not None
     made = gcp_pool.made
     public: Value = [{"subnetwork": made["gsubnet"].id, "accessConfigs": [{}]}]
     inputs: dict[str, Value] = {**made["gtemplate"].inputs, "networkInterfaces": public}
