@@ -58,8 +58,8 @@ class Members:
         self._pruned = float("-inf")
         self._connected = set(network.addresses())
         """Who counts as connected: at first all that were there, so that a restart is nobody's coming or going."""
-        self.leaving: set[asyncio.Task[None]] = set()
-        """Leaves that were answered and are not finished."""
+        self.leaving: dict[str, asyncio.Task[None]] = {}
+        """Leaves that were answered and are not finished, by the lease's id."""
 
     # What a machine asks through the tunnel.
 
@@ -109,9 +109,8 @@ class Members:
         new = await self._store.run(keep)
         if new is None:
             raise Refusal(404, "no lease has this address")
-        task = asyncio.create_task(self._finish(new))
-        self.leaving.add(task)
-        task.add_done_callback(self.leaving.discard)
+        task = self.leaving[new.id] = asyncio.create_task(self._finish(new))
+        task.add_done_callback(lambda _: self.leaving.pop(new.id))
         return _told(new)
 
     async def _finish(self, lease: Lease) -> None:
@@ -144,12 +143,13 @@ class Members:
                 self._audit.lease("roster", lease, reason=why)
             if kept.sha256 != self._known:
                 self._audit.write("roster", number=kept.roster.number)
+            self._known = kept.sha256
 
         try:
             await self._store.run(keep)
         except Refusal:
             return
-        self._followed = self._known = kept.sha256
+        self._followed = kept.sha256
 
     async def tick(self) -> None:
         """End the leases of those who left or were silent for too long, and forget old ones."""
@@ -157,8 +157,8 @@ class Members:
         if kept is None:
             return
         leases = self._leases.live()
-        left = [lease for lease in leases if lease.state == "left"]
-        if left and not self.leaving:
+        left = [lease for lease in leases if lease.state == "left" and lease.id not in self.leaving]
+        if left:
             await self._end(left, lambda _: None)
         handshakes = {key: state.handshake for key, state in self._network.observed.items()}
         due = self._cleanup.due(
@@ -248,7 +248,7 @@ class Members:
 
     async def close(self) -> None:
         """Finish the leaves that were answered."""
-        await asyncio.gather(*self.leaving)
+        await asyncio.gather(*self.leaving.values())
 
 
 def _told(lease: Lease) -> dict[str, Any]:

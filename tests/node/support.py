@@ -214,3 +214,21 @@ def write_config(folder: Path, stack: Stack, role: str, control: str) -> None:
         "signing_public_key": stack.public_key,
     }
     (folder / "config.json").write_text(json.dumps(document))
+
+
+class Time:
+    """The wall clock and a monotonic one, which go when they are told to."""
+
+    def __init__(self) -> None:
+        self.wall = 1_800_000_000.0
+        self.steady = 50.0
+
+    def clock(self) -> float:
+        return self.wall
+
+    def ticks(self) -> float:
+        return self.steady
+
+    def go(self, seconds: float) -> None:
+        self.wall += seconds
+        self.steady += seconds
