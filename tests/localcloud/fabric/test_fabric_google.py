@@ -35,7 +35,9 @@ def test_a_machine_reads_the_keys_with_what_it_trusts_anyhow(world: World, googl
     done = world.on(node, "python3", "-c", READ)
     assert done.status == 0, done.stderr
     assert json.loads(done.stdout) == Authority(world.cloud).key_set()
-    assert world.on(node, "curl", "-sf", "-m", "2", URL).stdout == done.stdout.strip(), "by the bundle too"
+    assert world.on(node, "curl", "-sf", "-m", "2", URL).stdout == done.stdout.strip()
+    folder = f"openssl s_client -no-CAfile -CApath /etc/ssl/certs -verify_return_error -connect {GOOGLE_APIS}:443"
+    assert world.on(node, "sh", "-c", f"{folder} </dev/null").status == 0, "by the folder as well as by the bundle"
 
 
 def test_nobody_else_is_trusted_and_nothing_else_served(world: World, google: GoogleServer) -> None:
