@@ -156,6 +156,14 @@ class Scene:
         peers = [peer for peer in self.outputs()["peers"] if peer["role"] != "gateway"]
         return {peer["public_key"]: f"{peer['address']}/32" for peer in [*peers, *self.leases()]}
 
+    def peers_and_wanted(self) -> tuple[dict[str, str], dict[str, str]]:
+        """The peers of the gateway's interface and those it should have, in one look: nothing comes or goes between."""
+        ask = "curl -sSk https://10.100.0.1:8443/v1/status; echo; wg show wg0 allowed-ips"
+        said, *lines = self.exec("hetzner-gw", "sh", "-c", ask).splitlines()
+        status = cast("dict[str, Any]", json.loads(said))
+        wanted = {peer["public_key"]: f"{peer['address']}/32" for peer in [*status["peers"], *status["leases"]]}
+        return dict(cast("tuple[str, str]", tuple(line.split("\t", 1))) for line in lines), wanted
+
     def leases(self, pool: str = "") -> list[dict[str, Any]]:
         """The leases that live at the gateway, of every pool or of one."""
         leases = cast("list[dict[str, Any]]", self.gateway_status()["leases"])
