@@ -94,7 +94,10 @@ def test_a_setup_that_is_through_is_not_started_after_a_boot(member: Member) -> 
     assert member.system.log.count(f"start {SETUP}") == 1
 
 
-def test_a_machine_that_the_gateway_forgot_joins_with_its_ticket_and_the_same_key(member: Member) -> None:
+def test_a_machine_that_the_gateway_forgot_joins_with_its_ticket_and_the_same_key(
+    member: Member, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("node.pool.agent.SILENCE_SECONDS", 1e9)
     member.start()
     wait_for("the network", member.is_member)
     public_key = keys.public_key(member.private_key())
@@ -118,10 +121,15 @@ def test_another_address_makes_the_tunnel_anew(member: Member) -> None:
 
 
 def test_without_an_answer_through_the_tunnel_it_asks_on_the_internet_and_leaves_the_tunnel_alone(
-    member: Member, capfd: pytest.CaptureFixture[str]
+    member: Member, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     member.start()
     wait_for("the network", member.is_member)
+
+    def as_another_release_writes_it(*_: object) -> str:
+        return "no reason to touch a tunnel that stands"
+
+    monkeypatch.setattr("node.pool.agent.configuration", as_another_release_writes_it)
     member.gateway.is_cut = True
     wait_for("joins", lambda: len(member.gateway.requests) > 2)
     member.gateway.is_cut = False
