@@ -46,6 +46,13 @@ def test_a_hetzner_server_holds_its_public_address_itself(clouds: Harness) -> No
     )
 
 
+def test_a_hetzner_server_of_a_pool_is_called_as_the_gateway_calls_it(clouds: Harness) -> None:
+    server = clouds.make(
+        hcloud.SERVER, name="base-1", serverType="cx23", image="debian-12", labels={"pool": "hetzner-base"}
+    )
+    assert clouds.fabric.machine(f"hetzner-base-{server.id}").hostname == "base-1"
+
+
 def test_a_hetzner_server_without_a_firewall_is_open_and_has_ipv6(clouds: Harness) -> None:
     server = clouds.make(hcloud.SERVER, "web", name="web", serverType="cx23", image="debian-12")
     machine = clouds.fabric.machine("web")

@@ -9,6 +9,7 @@ from localcloud.provider.clouds.hcloud.firewalls import firewalls_of, ports, ran
 from localcloud.provider.inputs import Inputs
 from localcloud.provider.world import Record, World
 from localcloud.spec import INTERNET, Interface, MachineSpec, Rule
+from overlay.pools import member_name
 
 _PUBLIC_MTU = 1500
 _PRIVATE_MTU = 1450
@@ -31,7 +32,7 @@ def _machine(server: Record, world: World) -> MachineSpec:
     keys = [servers.find_key(world, key) for key in inputs.texts("sshKeys")]
     return MachineSpec(
         id=f"hcloud-{server.id}",
-        node=labels.get("node", name),
+        node=member_name(labels["pool"], server.id) if "pool" in labels else labels.get("node", name),
         cloud="hetzner",
         hostname=name,
         user_data=inputs.text("userData") or "",
