@@ -1,5 +1,6 @@
 """A program with every kind of resource, for engines to run; VARIANT in the environment changes parts of it."""
 
+import base64
 import os
 
 import pulumi
@@ -107,6 +108,47 @@ instance = aws.ec2.Instance(
     root_block_device=aws.ec2.InstanceRootBlockDeviceArgs(encrypted=True),
     tags={"node": "aws-1"},
 )
+role = aws.iam.Role(
+    "role",
+    assume_role_policy=pulumi.Output.json_dumps(
+        {
+            "Version": "2012-10-17",
+            "Statement": [
+                {"Effect": "Allow", "Action": "sts:AssumeRole", "Principal": {"Service": "ec2.amazonaws.com"}}
+            ],
+        }
+    ),
+)
+profile = aws.iam.InstanceProfile("profile", role=role.name)
+template = aws.ec2.LaunchTemplate(
+    "template",
+    image_id=ami.id,
+    user_data=user_data.apply(lambda text: base64.b64encode(text.encode()).decode()),
+    iam_instance_profile=aws.ec2.LaunchTemplateIamInstanceProfileArgs(name=profile.name),
+    vpc_security_group_ids=[spoke.id],
+)
+burst = aws.autoscaling.Group(
+    "burst",
+    min_size=0,
+    max_size=3,
+    vpc_zone_identifiers=[aws_subnet.id],
+    mixed_instances_policy=aws.autoscaling.GroupMixedInstancesPolicyArgs(
+        launch_template=aws.autoscaling.GroupMixedInstancesPolicyLaunchTemplateArgs(
+            launch_template_specification=aws.autoscaling.GroupMixedInstancesPolicyLaunchTemplateLaunchTemplateSpecificationArgs(
+                launch_template_id=template.id, version=template.latest_version.apply(str)
+            ),
+            overrides=[
+                aws.autoscaling.GroupMixedInstancesPolicyLaunchTemplateOverrideArgs(instance_type="t3.micro"),
+            ],
+        )
+    ),
+)
+aws.autoscaling.LifecycleHook(
+    "leave",
+    autoscaling_group_name=burst.name,
+    lifecycle_transition="autoscaling:EC2_INSTANCE_TERMINATING",
+    heartbeat_timeout=120,
+)
 elastic = aws.ec2.Eip("elastic", domain="vpc")
 aws.ec2.EipAssociation("points", allocation_id=elastic.id, instance_id=instance.id)
 
@@ -139,6 +181,23 @@ gcp.compute.Instance(
     metadata={"user-data": user_data},
     tags=["spoke"],
     labels={"node": "gcp-1"},
+)
+account = gcp.serviceaccount.Account("account", account_id="gcp-burst")
+gcp_template = gcp.compute.InstanceTemplate(
+    "gcp-template",
+    name_prefix="burst-",
+    machine_type="e2-small",
+    disks=[gcp.compute.InstanceTemplateDiskArgs(source_image="ubuntu-os-cloud/ubuntu-2204-lts", boot=True)],
+    network_interfaces=[gcp.compute.InstanceTemplateNetworkInterfaceArgs(subnetwork=gcp_subnet.id)],
+    service_account=gcp.compute.InstanceTemplateServiceAccountArgs(email=account.email, scopes=["cloud-platform"]),
+    metadata={"user-data": user_data},
+)
+gcp.compute.RegionInstanceGroupManager(
+    "gcp-burst",
+    base_instance_name="burst",
+    region=REGION,
+    versions=[gcp.compute.RegionInstanceGroupManagerVersionArgs(instance_template=gcp_template.self_link_unique)],
+    target_size=0,
 )
 if VARIANT == "refused":
     hcloud.Server("retired", server_type="cx22", image="ubuntu-22.04")

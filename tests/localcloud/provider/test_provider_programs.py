@@ -16,7 +16,7 @@ from localcloud.driver import Driver, PulumiCli, SmallEngine, Stack
 from tests.localcloud.provider.harness import Harness
 
 ROOT = Path(__file__).resolve().parents[3]
-RESOURCES = 37
+RESOURCES = 45
 """With the stack itself."""
 
 
@@ -76,7 +76,8 @@ def test_a_program_of_every_kind_lives_and_ends(runs: Runs) -> None:
     assert runs.start("in place").up().counts == {"update": 2, "unchanged": RESOURCES - 2}
     changed = runs.start("user data").up()
     assert changed.succeeded, runs.shown.getvalue()
-    assert changed.counts.get("replace") == 2, "the server, and its place in the network"
+    assert changed.counts.get("replace") == 3, "the server, its place in the network, and Google's template"
+    assert runs.start("user data").preview().counts == {"unchanged": RESOURCES}
     assert runs.clouds.fabric.nodes == ["aws-1", "gcp-1", "hetzner-gw"]
     ended = engine.destroy()
     assert ended.succeeded, runs.shown.getvalue()
