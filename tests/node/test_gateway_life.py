@@ -12,8 +12,9 @@ import pytest
 
 from node import stage0
 from node.gateway.boot import check
+from node.gateway.lease import Refusal
 from tests.node.pools import SEAL_KEY, Member, PoolGateway, pool, pool_roster, serving
-from tests.node.support import Stack, key, write_config
+from tests.node.support import Stack, key, signed, write_config
 
 SPOKE = IPv4Address("127.0.1.1")
 
@@ -50,6 +51,24 @@ async def test_a_machine_drains_and_leaves(gateway: PoolGateway) -> None:
         ("leave", "drained"),
     ]
     assert (await gateway.tell(member, "GET"))[0] == 404
+
+
+async def test_who_is_leaving_has_no_lease_any_more(gateway: PoolGateway, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("node.gateway.members.LEAVE_SECONDS", 1.0)
+    member = Member("i-1")
+    await gateway.join(member)
+    assert (await gateway.tell(member, "DELETE"))[0] == 200
+    assert [lease.state for lease in gateway.live()] == ["left"]
+    for method in ("GET", "PATCH", "DELETE"):
+        assert (await gateway.tell(member, method))[0] == 404
+    assert gateway.events("burst-i1") == ["join", "leave"]
+
+
+async def test_a_roster_that_is_taken_holds_for_the_next_join(gateway: PoolGateway) -> None:
+    body, signature = signed(gateway.stack, pool_roster(2, pools=(pool(),)))
+    assert (await gateway.service.offer_roster(body, signature))[0] == 201
+    with pytest.raises(Refusal, match="no such pool"):
+        gateway.network.leases.examine(Member("4711", "other").request())
 
 
 async def test_who_left_may_join_again_at_once(gateway: PoolGateway) -> None:

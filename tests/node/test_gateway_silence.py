@@ -119,6 +119,29 @@ async def test_a_silent_machine_loses_its_lease_at_its_ttl_and_a_declared_one_ne
     assert key("spoke-1") in scene.wireguard.state
 
 
+async def test_a_restart_is_nobodys_coming_or_going(tmp_path: Path, stack: Stack) -> None:
+    made = Scene(tmp_path, stack, 1)
+    await made.members.follow()
+    await made.go(6)
+    made.probe.alive.add(SPOKE)
+    await made.go(20)
+    made.audit.write("roster")
+    assert made.events("spoke-1") == []
+    made.probe.alive.clear()
+    await made.go(6)
+    assert made.events("spoke-1") == ["disconnect"]
+    made.close()
+
+
+async def test_a_lease_that_comes_by_a_full_look_is_no_drift(scene: Scene) -> None:
+    lease = scene.join(1)
+    assert [change.public_key for change in scene.network.reconcile()] == [lease.public_key]
+    assert scene.network.drift_repaired == 0
+    del scene.wireguard.state[lease.public_key]
+    scene.network.reconcile()
+    assert scene.network.drift_repaired == 1
+
+
 async def test_a_late_handshake_counts(scene: Scene) -> None:
     lease = scene.join(1)
     scene.probe.alive -= {lease.address}
