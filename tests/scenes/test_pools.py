@@ -11,20 +11,14 @@ from typing import Any
 
 import pytest
 
+from bench.place import Place
+from tests.scenes.pools import POOLS, joined, told_to_joiners
 from tests.scenes.scene import Scene, wait_for
 
 pytestmark = pytest.mark.localcloud
 
-POOLS = {"aws-burst": "10.100.2.", "gcp-burst": "10.100.3."}
-"""The dev stack's pools, and how the addresses of their sites begin."""
 TTL = 20
 """Seconds after which a silent member's lease ends where a test cannot wait for the usual five minutes."""
-
-
-def joined(scene: Scene, pool: str, count: int) -> bool:
-    """Whether a pool has just that many machines, all of which work at the gateway."""
-    working = {lease["name"] for lease in scene.leases(pool) if lease["healthy"] and lease["state"] == "active"}
-    return len(working) == count and working == set(scene.members(pool))
 
 
 def quick(config: dict[str, Any]) -> None:
@@ -198,7 +192,7 @@ def test_a_member_that_vanishes_is_unhealthy_soon_and_dropped_at_its_time(scene:
     wait_for("its replacement", lambda: joined(scene, "gcp-burst", 1), 60)
 
 
-def test_a_restarted_agent_and_a_rebooted_member_keep_what_they_have(scene: Scene) -> None:
+def test_a_restarted_agent_disturbs_nothing(scene: Scene) -> None:
     wait_for("a member", lambda: joined(scene, "gcp-burst", 1), 60)
     (member,) = scene.members("gcp-burst")
     lease = lease_of(scene, member)
@@ -208,3 +202,41 @@ def test_a_restarted_agent_and_a_rebooted_member_keep_what_they_have(scene: Scen
         wait_for("the agent", lambda: scene.succeeds(member, "pgrep", "-f", "node pool"), 20)
     assert seen[0].received == seen[0].sent > 0
     assert [line["event"] for line in scene.audit() if line.get("node") == member and line["event"] == "leave"] == []
+
+
+def test_a_rebooted_member_leaves_and_is_back_at_its_own_address(scene: Scene) -> None:
+    """A managed group repairs what stops; a machine that only boots again stays in it."""
+    wait_for("a member", lambda: joined(scene, "gcp-burst", 1), 60)
+    (member,) = scene.members("gcp-burst")
+    before = lease_of(scene, member)
+    assert before is not None
+    seen = len(scene.audit())
+    scene.run("reboot", member)
+    events = [line["event"] for line in scene.audit()[seen:] if line.get("node") == member]
+    assert events[:2] == ["drain", "leave"]
+    wait_for("its return", lambda: joined(scene, "gcp-burst", 1), 60)
+    after = lease_of(scene, member)
+    assert after is not None
+    assert (after["address"], after["public_key"]) == (before["address"], before["public_key"])
+
+
+def test_a_pool_may_ask_every_machine_for_its_clouds_proof(scene: Scene) -> None:
+    certificate = scene.run("identity").stdout
+
+    def strict(config: dict[str, Any]) -> None:
+        quick(config)
+        config["sites"]["aws"]["identityCertificates"] = [certificate]
+        for pool in config["pools"].values():
+            pool["requireIdentity"] = True
+
+    with scene.changed(strict):
+        scene.up()
+        for pool in POOLS:
+            (member,) = scene.members(pool)
+            scene.run("kill", member)
+            wait_for("another", lambda p=pool, m=member: m not in scene.members(p) and joined(scene, p, 1), 120)
+            refused = Place(scene.directory).client("-m", "tests.scenes.joiners")
+            _, said = refused.communicate(told_to_joiners(Place(scene.directory), pool, 1))
+            assert refused.returncode != 0
+            assert "403" in said
+    scene.up()

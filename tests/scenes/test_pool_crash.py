@@ -1,0 +1,54 @@
+"""A gateway's service that is killed while machines join."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, cast
+
+import pytest
+
+from bench.place import Place
+from tests.scenes.pools import told_to_joiners
+from tests.scenes.scene import Scene, wait_for
+
+pytestmark = pytest.mark.localcloud
+
+JOINERS = 200
+POOL = "wide"
+
+
+def widen(config: dict[str, Any]) -> None:
+    """A pool without machines of its own, with room for all that join."""
+    config["sites"]["wide"] = {**config["sites"]["aws"], "subnet": "10.100.64.0/18", "vpcCidr": "172.27.0.0/20"}
+    config["pools"][POOL] = {"site": "wide", "range": "10.100.64.0/22", "min": 0, "max": JOINERS}
+
+
+def test_a_service_killed_amid_two_hundred_joins_leaves_each_machine_one_lease_that_works(scene: Scene) -> None:
+    with scene.changed(widen):
+        scene.up()
+        place = Place(scene.directory)
+        with place.client("-m", "tests.scenes.joiners") as client:
+            assert client.stdin
+            assert client.stdout
+            client.stdin.write(told_to_joiners(place, POOL, JOINERS))
+            client.stdin.close()
+            for line in client.stdout:
+                if line == f"joined {JOINERS // 3}\n":
+                    break
+            before = scene.exec("hetzner-gw", "pgrep", "-f", "node gateway").split()
+            scene.exec("hetzner-gw", "systemctl", "kill", "-s", "KILL", "hybridnet.service")
+            rest = client.stdout.read().splitlines()
+            assert client.wait() == 0
+        assert set(before).isdisjoint(scene.exec("hetzner-gw", "pgrep", "-f", "node gateway").split())
+        outcomes = cast("list[dict[str, Any]]", json.loads(rest[-1]))
+        assert len(rest) > JOINERS // 2, "most had joined before the kill"
+        assert [outcome for outcome in outcomes if not outcome["came_back"]] == []
+        assert [outcome for outcome in outcomes if len(set(outcome["addresses"])) != 1] == []
+        given = {outcome["addresses"][0] for outcome in outcomes}
+        leases = scene.leases(POOL)
+        assert len(given) == len(leases) == JOINERS
+        assert given == {lease["address"] for lease in leases}
+        assert scene.gateway_peers() == scene.wanted_peers()
+    scene.up()
+    wait_for("the end of the pool's leases", lambda: scene.leases(POOL) == [], 10)
+    assert scene.gateway_peers() == scene.wanted_peers()
