@@ -78,6 +78,10 @@ def make_group(pool: PoolPlan, ground: Ground, user_data: pulumi.Output[str], pa
         update_policy=gcp.compute.RegionInstanceGroupManagerUpdatePolicyArgs(
             type="OPPORTUNISTIC", minimal_action="REPLACE", instance_redistribution_type="NONE"
         ),
+        # A machine that was preempted comes back, and would have a join token that was changed meanwhile.
+        instance_lifecycle_policy=gcp.compute.RegionInstanceGroupManagerInstanceLifecyclePolicyArgs(
+            force_update_on_repair="YES"
+        ),
         opts=options,
     )
     return PoolGroup(group.name, account.email, {"cloud": "gcp", "project": project} if pool.prove else None)

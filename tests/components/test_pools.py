@@ -175,6 +175,8 @@ def test_new_machines_take_the_newest_template_and_running_ones_are_left_alone(p
     assert "instanceRefresh" not in group
     update = program.named("gcp-burst-group").inputs["updatePolicy"]
     assert update == {"type": "OPPORTUNISTIC", "minimalAction": "REPLACE", "instanceRedistributionType": "NONE"}
+    repair = program.named("gcp-burst-group").inputs["instanceLifecyclePolicy"]
+    assert repair == {"forceUpdateOnRepair": "YES"}, "what comes back after a preemption is new too"
     for name in ("aws-burst-template", "gcp-burst-template"):
         assert not program.named(name).ignored, "new machines must get the new document"
         assert not program.named(name).request.replacement_trigger.number_value
