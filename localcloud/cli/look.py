@@ -58,7 +58,7 @@ def status(cloud: Cloud, options: argparse.Namespace) -> int:
         mesh.table(cloud, nodes, console)
     if not daemon.is_running(cloud):
         console.say()
-        console.say(console.paint("the daemon does not run: `up`, `preview` and `run` start it", YELLOW))
+        console.say(console.paint("the daemon does not run, so no pool's machine is replaced: `up` starts it", YELLOW))
     return 0
 
 

@@ -40,7 +40,8 @@ or an interruption: it goes on from what there is. Exit status: 0 when every nod
     "down": "The machines' image stays in the cache, so that the next `up` is quick.",
     "status": """\
 HANDSHAKE, RECEIVED and SENT are what the gateway's WireGuard knows; a session that lives makes a handshake every two
-minutes, and only while there is something to send.""",
+minutes, and only while there is something to send. LEASE is what the gateway says of a pool's machine: `none` has not
+joined, or has left; `gone` is a machine that vanished, whose lease lasts until the gateway forgets it.""",
     "outputs": """\
   python -m localcloud outputs                   for reading
   python -m localcloud outputs --json            for programs
@@ -168,7 +169,7 @@ def _add_stack_commands(add: _Add) -> None:
         added.add_argument("--stack", default="dev", help="name of the stack (default: dev)")
         added.add_argument("--config-file", type=Path, help="its configuration (default: Pulumi.<stack>.yaml)")
     add("down", stack.down, "remove every machine, namespace, process and file of the local cloud")
-    serve = add("serve", stack.serve, "be the daemon that `up` starts: the providers' servers and the metadata service")
+    serve = add("serve", stack.serve, "be the daemon that `up` starts: providers, groups of machines, metadata")
     serve.add_argument("--ready", type=int, metavar="FD", help="descriptor on which to say that it serves")
 
 
