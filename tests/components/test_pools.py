@@ -237,36 +237,6 @@ def test_machines_boot_only_once_their_network_has_a_way_out(program: Run) -> No
         assert any(urn.endswith(f"::{ready}") for urn in program.named(name).request.dependencies), name
 
 
-def test_servers_on_hetzner_are_spread_ten_a_group(program: Run) -> None:
-    groups = Counter(program.named(f"hetzner-base-{n}-server").inputs["placementGroupId"] for n in range(1, 13))
-    ids = {n: float(program.named(f"hetzner-base-placement-{n}").id) for n in (1, 2)}
-    assert groups == {ids[1]: 10, ids[2]: 2}
-    assert program.named("hetzner-base-placement-1").inputs["type"] == "spread"
-    server = program.named("hetzner-base-7-server")
-    assert server.inputs["name"] == "hybrid-wireguard-dev-hetzner-base-7"
-    assert server.inputs["serverType"] == "cx23"
-    assert server.inputs["labels"] == {**OURS, "site": "hetzner", "pool": "hetzner-base"}
-    assert server.ignored == {"userData", "image", "sshKeys"}, "a machine keeps what its first boot told it"
-    assert server.request.replacement_trigger.number_value == 1
-
-
-def test_more_servers_leave_those_that_stand_alone(program: Run) -> None:
-    grown = run_program(burst({"pools/hetzner-base/count": 21}))
-    before = {r.name for r in children(program, "hetzner-base")}
-    assert not difference(program, grown) & before
-    assert {r.name for r in children(grown, "hetzner-base")} - before == {
-        *(f"hetzner-base-{number}-server" for number in range(13, 22)),
-        "hetzner-base-placement-3",
-    }
-
-
-def test_a_pools_servers_join_the_sites_private_network() -> None:
-    run = run_program(burst({"sites/hetzner/networkCidr": "10.0.0.0/24"}))
-    server = run.named("hetzner-base-1-server")
-    assert server.inputs["networks"] == [{"networkId": float(run.named("hetzner-network").id), "aliasIps": []}]
-    assert any(urn.endswith("::hetzner-subnet") for urn in server.request.dependencies)
-
-
 @pytest.mark.parametrize("pool", POOLS)
 def test_machines_are_told_their_pool_and_its_token_and_no_key(program: Run, pool: str) -> None:
     document = documents(program)[pool]
