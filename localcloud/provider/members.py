@@ -66,7 +66,7 @@ def settle(member: Record, states: States, world: World) -> Record | None:
     match states.get(machine_id(member)):
         case "stopped" | "crashed":
             return None
-        case "running" | "booting" if phase(member) == "pending":
+        case "running" if phase(member) == "pending":
             return world.note(member, phase="in-service")
         case _:
             return member

@@ -268,6 +268,8 @@ def test_at_a_recommendation_the_replacement_comes_first_and_the_old_one_leaves_
     assert "spot_action" not in metadata
     assert aws_pool.phases(AWS) == {"in-service": 2, "pending": 1}
     aws_pool.settle()
+    assert aws_pool.phases(AWS) == {"in-service": 3}, "the new one has not passed its checks yet"
+    aws_pool.step(15)
     assert aws_pool.clouds.fabric.machine(leaving).metadata["lifecycle_state"] == "Terminated"
     assert aws_pool.phases(AWS) == {"in-service": 2, "terminating-wait": 1}
     aws_pool.step(121)

@@ -20,6 +20,10 @@ from localcloud.provider.rules.aws import INTERRUPTION_SECONDS
 from localcloud.provider.world import Record, World
 from localcloud.wire import Value
 
+CHECK_SECONDS = 15
+"""From the launch of an instance until the group takes it for healthy. At Amazon's it is minutes; here machines boot in
+seconds, and one at risk is to see the recommendation before it has to go."""
+
 
 def step(world: World, states: members.States, now: float) -> None:
     """Bring every group a step nearer to what it shall be."""
@@ -81,11 +85,17 @@ def _shrink(group: Record, world: World, now: float) -> None:
         gone = members.first_to_go(_surplus(group, staying, desired))
         staying.remove(gone)
         _let_go(gone, group, world, now)
-    if len([member for member in staying if members.phase(member) == "in-service"]) >= desired:
+    if len([member for member in staying if _is_healthy(member, now)]) >= desired:
         for member in members.of_group(world, group):
             at_risk = members.is_working(member) and _is_replaced(member, group)
             if at_risk and not member.facts.given("notice"):
                 _let_go(member, group, world, now)
+
+
+def _is_healthy(member: Record, now: float) -> bool:
+    """Whether it has passed its checks, so that it can take the place of one at risk."""
+    launched = member.facts.number("launched") or 0
+    return members.phase(member) == "in-service" and now - launched >= CHECK_SECONDS
 
 
 def _grow(group: Record, world: World, now: float) -> None:
