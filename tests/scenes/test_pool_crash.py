@@ -19,8 +19,8 @@ POOL = "wide"
 
 def widen(config: dict[str, Any]) -> None:
     """A pool without machines of its own, with room for all that join."""
-    config["sites"]["wide"] = {**config["sites"]["aws"], "subnet": "10.100.64.0/18", "vpcCidr": "172.27.0.0/20"}
-    config["pools"][POOL] = {"site": "wide", "range": "10.100.64.0/22", "min": 0, "max": JOINERS}
+    config["sites"]["aws-wide"] = {**config["sites"]["aws"], "subnet": "10.100.64.0/18", "vpcCidr": "172.27.0.0/20"}
+    config["pools"][POOL] = {"site": "aws-wide", "range": "10.100.64.0/22", "min": 0, "max": JOINERS}
 
 
 def test_a_service_killed_amid_two_hundred_joins_leaves_each_machine_one_lease_that_works(scene: Scene) -> None:

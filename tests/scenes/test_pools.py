@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 
 from bench.place import Place
+from localcloud.cli.mesh import run_on
+from localcloud.cloud import Cloud
 from tests.scenes.pools import POOLS, joined, told_to_joiners
 from tests.scenes.scene import Scene, wait_for
 
@@ -85,7 +87,7 @@ def watched(check: Callable[[], None]) -> Generator[None]:
     ended, wrong = threading.Event(), list[Exception | AssertionError]()
 
     def watch() -> None:
-        while not ended.is_set():
+        while not ended.wait(0.1):
             try:
                 check()
             except (Exception, AssertionError) as error:
@@ -105,9 +107,10 @@ def watched(check: Callable[[], None]) -> Generator[None]:
 
 def overlay_addresses(scene: Scene, pool: str) -> list[str]:
     """The address that each running member of a pool has on its own interface."""
-    show = ["ip", "-4", "-br", "address", "show", "wg0"]
-    said = [scene.run("exec", member, "--", *show, check=False).stdout.split() for member in scene.members(pool)]
-    return [words[2] for words in said if len(words) > 2]
+    cloud = Cloud(scene.directory)
+    members = [path.name for path in (cloud.directory / "nodes").glob(f"{pool}-*")]
+    said = [run_on(cloud, member, "ip", "-4", "-br", "address", "show", "wg0") or "" for member in members]
+    return [words[2] for words in map(str.split, said) if len(words) > 2]
 
 
 def check_invariants(scene: Scene, pool: str) -> None:
