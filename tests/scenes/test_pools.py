@@ -161,12 +161,14 @@ def test_an_interrupted_member_drains_leaves_and_is_replaced(scene: Scene, pool:
 
     wait_for("draining at the gateway", told, 6)
     wait_for("its leave", lambda: lease_of(scene, member) is None, after)
+    # At Google's the machine shuts down at the notice, and may be gone as soon as it has left.
+    assert pool != "aws-burst" or member in scene.members(pool), "gone before it could leave"
     wait_for("its replacement", lambda: member not in scene.members(pool) and joined(scene, pool, 1), after + 60)
     story = [(line["event"], line.get("node")) for line in scene.audit() if line["event"] in ("join", "drain", "leave")]
     (replacement,) = scene.members(pool)
     own = [event for event, node in story if node == member]
     assert own == ["join", "drain", "leave"]
-    assert story.index(("join", member)) < story.index(("join", replacement))
+    assert ("join", replacement) in story[story.index(("join", member)) :]
 
 
 def test_a_rebalance_recommendation_lowers_the_weight_at_once(scene: Scene) -> None:

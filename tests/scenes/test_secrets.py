@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import stat
 
@@ -13,11 +14,17 @@ pytestmark = pytest.mark.localcloud
 
 
 def secrets_of(scene: Scene) -> dict[str, str]:
-    """Every machine's WireGuard key and the gateway's TLS key (its body without line breaks), by what they are."""
+    """Every key, token, lease secret and ticket by what it is; of the TLS key its body without line breaks."""
     found = {
         f"{node}'s WireGuard key": scene.exec(node, "sh", "-c", "sed -n 's/^PrivateKey = //p' /etc/wireguard/wg0.conf")
-        for node in ADDRESSES
+        for node in scene.everyone()
     }
+    for lease in scene.leases():
+        name = lease["name"]
+        found[f"{lease['pool']}'s join token"] = scene.exec(name, "cat", "/etc/hybridnet/token")
+        answer = json.loads(json.loads(scene.exec(name, "cat", "/var/lib/hybridnet/lease.json"))["answer"])
+        found |= {f"{name}'s lease secret": answer["secret"], f"{name}'s ticket": answer["ticket"]}
+    found["the gateway's seal key"] = scene.exec("hetzner-gw", "cat", "/etc/hybridnet/seal.key")
     pem = scene.exec("hetzner-gw", "cat", "/etc/hybridnet/tls.key")
     body = re.sub(r"-----[^-]+-----|\s", "", pem)
     return {name: value.strip() for name, value in found.items()} | {"the gateway's TLS key": body[:60]}
@@ -27,6 +34,7 @@ def test_no_secret_is_in_the_state_the_backend_or_the_logs(scene: Scene) -> None
     scene.run("preview", "--stack", scene.stack, "--config-file", str(scene.config_file))
     said = "".join(scene.logs)
     secrets = secrets_of(scene)
+    assert len(secrets) > 2 * len(ADDRESSES)
     assert all(len(value) > 40 for value in secrets.values())
     state = [path for path in scene.directory.rglob("*") if path.is_file() and "/machines/" not in str(path)]
     state = [path for path in state if path.name != "world.json"]
@@ -42,31 +50,28 @@ def test_no_secret_is_in_the_state_the_backend_or_the_logs(scene: Scene) -> None
 
 def test_no_secret_is_in_a_journal_or_an_argument_of_any_machine(scene: Scene) -> None:
     secrets = secrets_of(scene)
-    for node in ADDRESSES:
-        seen = scene.exec(node, "sh", "-c", "journalctl --no-pager -o cat; cat /proc/[0-9]*/cmdline | tr '\\0' ' '")
+    look = "journalctl --no-pager -o cat; cat /proc/[0-9]*/cmdline /var/lib/hybridnet/audit.jsonl | tr '\\0' ' '"
+    for node in scene.everyone():
+        seen = scene.exec(node, "sh", "-c", look, check=False)
         for name, value in secrets.items():
             assert value not in seen, f"{name} is in the journal or an argument on {node}"
 
 
 def test_what_holds_a_secret_is_for_root_alone_on_every_machine(scene: Scene) -> None:
-    for node in ADDRESSES:
-        key = scene.exec(node, "sh", "-c", "sed -n 's/^PrivateKey = //p' /etc/wireguard/wg0.conf").strip()
-        holders = scene.exec(
-            node,
-            "grep",
-            "-rlsF",
-            "--exclude-dir=proc",
-            "--exclude-dir=sys",
-            key,
-            "/etc",
-            "/var",
-            "/run",
-            "/root",
-            "/tmp",
-        ).split()
+    secrets = secrets_of(scene)
+    patterns = [word for value in secrets.values() for word in ("-e", value)]
+    places = ("/etc", "/var", "/run", "/root", "/tmp")
+    for node in scene.everyone():
+        search = ["grep", "-rlsF", "--exclude-dir=proc", "--exclude-dir=sys", *patterns, *places]
+        holders = scene.exec(node, *search).split()
         assert "/etc/wireguard/wg0.conf" in holders
         for path in holders:
             assert open_to_others(scene, node, path) is False, f"{path} on {node} can be read by others"
+    for node in (lease["name"] for lease in scene.leases()):
+        held = scene.exec(node, "grep", "-rlsF", *patterns, "/etc/hybridnet", "/var/lib/hybridnet").split()
+        assert {"/etc/hybridnet/token", "/var/lib/hybridnet/identity.json", "/var/lib/hybridnet/lease.json"} <= set(
+            held
+        )
 
 
 def open_to_others(scene: Scene, node: str, path: str) -> bool:
@@ -85,6 +90,6 @@ def test_the_files_of_the_local_cloud_that_hold_secrets_are_for_root_alone(scene
 
 def test_metadata_is_for_root_alone(scene: Scene) -> None:
     ask = "exec 3<>/dev/tcp/169.254.169.254/80"
-    for node in ADDRESSES:
+    for node in scene.everyone():
         assert scene.succeeds(node, "timeout", "3", "bash", "-c", ask), node
         assert not scene.succeeds(node, "setpriv", "--reuid=65534", "timeout", "3", "bash", "-c", ask), node
