@@ -7,6 +7,7 @@ import contextlib
 import sqlite3
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 from node import joining
@@ -18,12 +19,15 @@ from node.gateway.lease import Joined, Lease, Refusal
 from node.gateway.limits import Buckets
 from node.gateway.network import Network
 from node.gateway.tickets import Seal, Ticket
+from node.gateway.traffic import Traffic
 from node.log import say
 from overlay.pools import Pool, token_digest
 from overlay.roster import Roster
 
 SILENT_SECONDS = 15.0
-"""A machine that has not answered for this long does not count against its pool's limit."""
+QUIET_SECONDS = 30.0
+"""A machine that has answered no echo for the one and sent nothing at all for the other, which is longer than its
+tunnel's 25 s between two keepalives, does not count against its pool's limit."""
 FLUSH_SECONDS = 2.0
 STORE_RETRY_SECONDS = 10
 _T = TypeVar("_T")
@@ -52,6 +56,15 @@ class Store:
         self._worker.shutdown()
 
 
+@dataclass
+class _Attempt:
+    """Somebody's try to join: whose bucket its failure is taken from, and what the log tells of it."""
+
+    buckets: Buckets
+    payer: str
+    about: dict[str, str | None] = field(default_factory=dict[str, str | None])
+
+
 class Admission:
     """Lets machines into the pools of ``network``.
 
@@ -63,6 +76,7 @@ class Admission:
         self,
         network: Network,
         health: Health,
+        traffic: Traffic,
         store: Store,
         audit: Audit,
         flush: Callable[[], Awaitable[None]],
@@ -72,6 +86,7 @@ class Admission:
     ) -> None:
         self._network = network
         self._health = health
+        self.traffic = traffic
         self._store = store
         self._audit = audit
         self._flush = flush
@@ -80,8 +95,11 @@ class Admission:
         self._google = google
         self._strangers = Buckets(60, 1.0)
         """Failures by source of those without a valid token."""
+        self._unproven = Buckets(60, 1.0)
+        """Failures by source and pool of those with one who have not shown that they hold their key."""
         self._members = Buckets(20, 1.0)
-        """Failures by pool and key of those with one: so a machine pays for its own only, whatever it stands behind."""
+        """Failures by pool and key of those who hold the key: so a machine pays for its own only, whatever it stands
+        behind, and nobody else can make it pay."""
 
     def pools_of(self, token: str | None) -> list[Pool]:
         """The pools whose join token this is."""
@@ -96,13 +114,10 @@ class Admission:
         if not self.pools_of(token):
             self._check(self._strangers, source)
 
-    def failed(self, source: str, token: str | None, refusal: Refusal, **about: str | None) -> None:
-        """Count and log a refusal. What only time mends (503) and what was counted before (429) costs nothing."""
+    def failed(self, source: str, refusal: Refusal, **about: str | None) -> None:
+        """Count and log what ``source`` was refused. What only time mends (503) and 429 cost nothing."""
         if refusal.status not in (429, 503):
-            if self.pools_of(token):
-                self._members.take(f"{about.get('pool')} {about.get('public_key')}")
-            else:
-                self._strangers.take(source)
+            self._strangers.take(source)
         self._audit.refuse(source, status=refusal.status, reason=refusal.reason, **about)
 
     @staticmethod
@@ -120,12 +135,18 @@ class Admission:
         read: Callable[[], Awaitable[bytes]],
     ) -> tuple[int, bytes]:
         """Status and body of the answer to a join; Refusal. ``read`` gives the body, of ``length`` bytes it is said."""
-        about: dict[str, str | None] = {}
+        pools = self.pools_of(token)
+        attempt = _Attempt(self._unproven, f"{source} {pools[0].name}") if pools else _Attempt(self._strangers, source)
         try:
-            self.admit(source, token)
-            return await self._join(token, possession, length, read, about)
+            try:
+                return await self._join(token, possession, length, read, attempt)
+            except Refusal as refusal:
+                if refusal.status not in (429, 503):
+                    self._check(attempt.buckets, attempt.payer)
+                    attempt.buckets.take(attempt.payer)
+                raise
         except Refusal as refusal:
-            self.failed(source, token, refusal, **about)
+            self._audit.refuse(source, status=refusal.status, reason=refusal.reason, **attempt.about)
             raise
 
     async def _join(
@@ -134,16 +155,18 @@ class Admission:
         possession: str | None,
         length: int | None,
         read: Callable[[], Awaitable[bytes]],
-        about: dict[str, str | None],
+        attempt: _Attempt,
     ) -> tuple[int, bytes]:
+        if token is None or (not self.pools_of(token) and (length is None or length > joining.LIMIT)):
+            # Only a body that is small and says so may show a ticket, whoever else has failed behind the same address.
+            self._check(attempt.buckets, attempt.payer)
         if length is not None and length > joining.LIMIT:
             raise Refusal(413, f"a join has at most {joining.LIMIT} bytes")
         if token is None:
             raise Refusal(403, "no join token")
         body = await read()
         request, ticket = self._parsed(token, body)
-        about |= {"pool": request.pool, "public_key": request.public_key, "instance_id": request.instance_id}
-        self._check(self._members, f"{request.pool} {request.public_key}")
+        attempt.about |= {"pool": request.pool, "public_key": request.public_key, "instance_id": request.instance_id}
         if self._seal is None or self._private_key is None:
             raise Refusal(503, "this gateway was made before there were pools: raise its `revision`", 30)
         try:
@@ -152,6 +175,8 @@ class Admission:
             raise Refusal(400, str(error)) from None
         if not is_possessed:
             raise Refusal(403, f"{joining.POSSESSION}: not by the holder of public_key")
+        attempt.buckets, attempt.payer = self._members, f"{request.pool} {request.public_key}"
+        self._check(attempt.buckets, attempt.payer)
         joined = await self._leased(request, ticket)
         await self._until_on_interface(joined.lease)
         answer = joining.answer_body(self._answer(self._roster(), joined.lease, self._seal))
@@ -197,7 +222,10 @@ class Admission:
 
     def is_working(self, lease: Lease) -> bool:
         """Whether a lease counts against its pool's limit."""
-        return lease.state == "active" and self._health.silence(lease.address) < SILENT_SECONDS
+        if lease.state != "active":
+            return False
+        is_heard = self._health.silence(lease.address) < SILENT_SECONDS
+        return is_heard or self.traffic.silence(lease.public_key) < QUIET_SECONDS
 
     def _tell(self, joined: Joined) -> None:
         lease = joined.lease

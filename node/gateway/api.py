@@ -74,7 +74,7 @@ def _check_token(service: Service, request: web.Request) -> None:
         if not service.joins.pools_of(token):
             raise Refusal(403, "only over the overlay, or with a join token")
     except Refusal as refusal:
-        service.joins.failed(who, token, refusal, path=request.path)
+        service.joins.failed(who, refusal, path=request.path)
         raise
 
 
@@ -100,7 +100,8 @@ def application(service: Service) -> web.Application:
         return _answer(*await service.offer_release(request.headers, await body_of(request)))
 
     async def get_status(request: web.Request) -> web.Response:
-        return web.json_response(service.status(with_peers=_came_by_tunnel(service, request)))
+        is_full = "brief" not in request.query and _came_by_tunnel(service, request)
+        return web.json_response(service.status(with_peers=is_full))
 
     async def get_release(request: web.Request) -> web.Response:
         if not _came_by_tunnel(service, request):

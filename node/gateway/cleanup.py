@@ -60,8 +60,5 @@ class Cleanup:
 
     @staticmethod
     def _why_not(leases: Sequence[Lease], healthy: Set[IPv4Address], spokes: Collection[IPv4Address]) -> str | None:
-        if spokes:
-            return None if any(each in healthy for each in spokes) else "no declared spoke answers"
-        if leases and not any(lease.address in healthy for lease in leases):
-            return "no machine of any pool answers"
-        return None
+        peers = [*spokes, *(lease.address for lease in leases)]
+        return "no peer answers" if peers and healthy.isdisjoint(peers) else None

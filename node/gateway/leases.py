@@ -25,6 +25,8 @@ KEEP_SECONDS = 86400.0
 """How long an ended lease is remembered at least."""
 HOLD_SECONDS = 60.0
 """How long a gateway that has lost its disk lets in only those who can say which address they had."""
+LEASES_A_PLACE = 2
+"""So many times a pool's limit may hold leases, whether they work or not: its range has room for as many."""
 RETRY_SECONDS = 10
 """When a machine may ask a full pool again."""
 
@@ -175,8 +177,11 @@ class Leases:
         if len(members) < pool.limit:
             return
         leaving = {lease.id for lease in gone}
-        if sum(lease.id not in leaving and is_working(lease) for lease in members.values()) >= pool.limit:
+        staying = [lease for lease in members.values() if lease.id not in leaving]
+        if sum(map(is_working, staying)) >= pool.limit:
             raise Refusal(503, f"the pool is full: {pool.limit} machines work in it", RETRY_SECONDS)
+        if len(staying) >= LEASES_A_PLACE * pool.limit:
+            raise Refusal(503, f"the pool is full: {len(staying)} machines work, drain or are silent", RETRY_SECONDS)
 
     def _check_hold(self, ticket: Ticket | None) -> None:
         left = self._ledger.hold_until - self._clock()

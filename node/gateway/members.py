@@ -15,6 +15,7 @@ from node.gateway.audit import Audit
 from node.gateway.cleanup import ANNOUNCE_SECONDS, Cleanup
 from node.gateway.health import Health
 from node.gateway.lease import Lease, Refusal, State
+from node.gateway.limits import Buckets
 from node.gateway.network import Network
 from node.gateway.tickets import Seal
 from node.log import say
@@ -22,6 +23,8 @@ from overlay.pools import usable_addresses
 
 LEAVE_SECONDS = 0.3
 """After the answer to a leave: so much later its peer goes, and with it the way of the answer."""
+DRAIN_SECONDS = 180.0
+"""How long a machine may drain: longer than any cloud gives one that it takes away."""
 PRUNE_SECONDS = 3600.0
 
 
@@ -56,6 +59,10 @@ class Members:
         self._known = network.rosters.kept.sha256 if network.rosters.kept else None
         self._started = ticks()
         self._pruned = float("-inf")
+        self._changes = Buckets(10, 1.0, clock=ticks)
+        """What machines said of themselves, by public key: each is written to the disk and to the log."""
+        self._draining: dict[str, float] = {}
+        """Since when a lease was seen to drain, by its id; a restart begins anew."""
         self._connected = set(network.addresses())
         """Who counts as connected: at first all that were there, so that a restart is nobody's coming or going."""
         self.leaving: dict[str, asyncio.Task[None]] = {}
@@ -73,6 +80,13 @@ class Members:
             raise Refusal(403, "wrong lease secret")
         return lease
 
+    def _changeable(self, address: str, secret: str | None) -> Lease:
+        """The lease of whoever may change it now; Refusal (404, 403, 429)."""
+        lease = self._authentic(address, secret)
+        if not self._changes.take(lease.public_key):
+            raise Refusal(429, "too many changes of one lease", int(self._changes.wait(lease.public_key)) + 1)
+        return lease
+
     def tell(self, address: str, secret: str | None) -> dict[str, Any]:
         """The lease of a machine, as it is told; Refusal."""
         return _told(self._authentic(address, secret))
@@ -81,7 +95,7 @@ class Members:
         self, address: str, secret: str | None, state: State | None, weight: int | None, reason: str | None
     ) -> dict[str, Any]:
         """Note that a machine drains, or its weight; Refusal."""
-        old = self._authentic(address, secret)
+        old = self._changeable(address, secret)
 
         def keep() -> Lease | None:
             new = self._leases.change(old.id, state, weight)
@@ -98,7 +112,7 @@ class Members:
 
     async def leave(self, address: str, secret: str | None, reason: str | None) -> dict[str, Any]:
         """End a machine's lease a moment after this returns; Refusal."""
-        old = self._authentic(address, secret)
+        old = self._changeable(address, secret)
 
         def keep() -> Lease | None:
             new = self._leases.change(old.id, "left", None)
@@ -160,7 +174,10 @@ class Members:
         left = [lease for lease in leases if lease.state == "left" and lease.id not in self.leaving]
         if left:
             await self._end(left, lambda _: None)
-        handshakes = {key: state.handshake for key, state in self._network.observed.items()}
+        observed = dict(self._network.observed)
+        self.admission.traffic.look(observed)
+        await self._end_drained(leases)
+        handshakes = {key: state.handshake for key, state in observed.items()}
         due = self._cleanup.due(
             leases,
             {pool.name: pool.ttl for pool in kept.roster.pools},
@@ -180,6 +197,15 @@ class Members:
             self._pruned = self._ticks()
             with contextlib.suppress(Refusal):
                 await self._store.run(self._leases.prune)
+
+    async def _end_drained(self, leases: list[Lease]) -> None:
+        """End the leases of those who drain for too long: else a pool would fill up with machines that do not work."""
+        now = self._ticks()
+        self._draining = {each.id: self._draining.get(each.id, now) for each in leases if each.state == "draining"}
+        over = [each for each in leases if now - self._draining.get(each.id, now) >= DRAIN_SECONDS]
+        if over:
+            why = f"it has drained for {DRAIN_SECONDS:.0f} s"
+            await self._end(over, lambda lease: self._audit.lease("expire", lease, reason=why))
 
     def _tell_pause(self) -> None:
         if self._cleanup.pause == self._paused:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from http import HTTPStatus
 from typing import Any, Protocol
 
 from aiohttp import web
@@ -34,7 +35,7 @@ class Joins(Protocol):
 
     def pools_of(self, token: str | None) -> list[Any]: ...
 
-    def failed(self, source: str, token: str | None, refusal: Refusal, **about: str | None) -> None: ...
+    def failed(self, source: str, refusal: Refusal, **about: str | None) -> None: ...
 
 
 class Leaseholders(Protocol):
@@ -164,7 +165,8 @@ class _LeaseRoutes:
                 except FieldError as error:
                     raise Refusal(400, str(error)) from None
             except Refusal as refusal:
-                self._joins.failed(source(request), None, refusal, path=request.path)
+                if refusal.status != HTTPStatus.TOO_MANY_REQUESTS:
+                    self._joins.failed(source(request), refusal, path=request.path)
                 return refused(refusal)
 
         return answer

@@ -22,6 +22,7 @@ from node.gateway.listener import Listener, tls_context
 from node.gateway.members import Members
 from node.gateway.network import Network
 from node.gateway.tickets import load_seal
+from node.gateway.traffic import Traffic
 from node.log import say
 from node.pulse import Pulse
 from node.wireguard import WireGuardError
@@ -87,7 +88,7 @@ class Service:
         self._audit = Audit(state / "audit.jsonl")
         flush, seal = Batch(self._apply_leases).run, load_seal(files / "seal.key")
         self.joins = Admission(
-            network, health, self._store, self._audit, flush, seal, private_key, google or GoogleKeys()
+            network, health, Traffic(), self._store, self._audit, flush, seal, private_key, google or GoogleKeys()
         )
         self.members = Members(network, health, self._store, self._audit, flush, seal, self.joins)
 

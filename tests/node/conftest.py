@@ -2,21 +2,51 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 
 from node import follow, stage0
+from node.gateway.identity.gcp import GoogleKeys
 from node.pool import agent as agents
 from node.pool import watch
+from tests.node.clocked import SPOKE, Scene
+from tests.node.identities import google_keys
 from tests.node.pool_support import AWS, FakeGateway, FakeMetadata, Member, serving, telling
+from tests.node.pools import PoolGateway, pool_roster
+from tests.node.pools import serving as serving_pools
 from tests.node.support import Stack
 
 
 @pytest.fixture(scope="session")
 def stack() -> Stack:
     return Stack()
+
+
+@pytest.fixture
+async def gateway(tmp_path: Path, stack: Stack, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[PoolGateway]:
+    """A gateway with pools, over real HTTPS."""
+    monkeypatch.setattr(stage0, "RELEASES", tmp_path)
+    async with serving_pools(tmp_path, stack, google=GoogleKeys(google_keys)) as found:
+        await found.push(pool_roster())
+        yield found
+
+
+@pytest.fixture
+def spokes() -> int:
+    """How many declared spokes ``scene`` has."""
+    return 1
+
+
+@pytest.fixture
+async def scene(tmp_path: Path, stack: Stack, spokes: int) -> AsyncIterator[Scene]:
+    made = Scene(tmp_path, stack, spokes)
+    made.probe.alive.add(SPOKE)
+    await made.members.follow()
+    await made.go(20)
+    yield made
+    made.close()
 
 
 @pytest.fixture

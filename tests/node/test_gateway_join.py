@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 
@@ -13,14 +12,6 @@ import pytest
 from node import stage0
 from tests.node.pools import GATEWAY_KEYS, TOKENS, Member, PoolGateway, pool, pool_roster, serving
 from tests.node.support import GATEWAY_ADDRESS, Stack
-
-
-@pytest.fixture
-async def gateway(tmp_path: Path, stack: Stack, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[PoolGateway]:
-    monkeypatch.setattr(stage0, "RELEASES", tmp_path)
-    async with serving(tmp_path, stack) as found:
-        await found.push(pool_roster())
-        yield found
 
 
 async def test_a_machine_joins_and_is_a_peer_before_it_is_answered(gateway: PoolGateway) -> None:
@@ -114,6 +105,13 @@ async def test_a_member_that_was_broken_into_reaches_nothing_of_others(gateway: 
     more = [Member(f"i-{number}") for number in range(10, 30)]
     statuses = [(await gateway.join(member))[0] for member in more]
     assert statuses == [201] * 6 + [503] * 14
+    for room in (6, 2):
+        for member in more:
+            if member.answer:
+                assert (await gateway.tell(member, "PATCH", {"state": "draining"}))[0] == 200
+        more = [Member(f"i-{number}-{room}") for number in range(10)]
+        statuses = [(await gateway.join(member))[0] for member in more]
+        assert statuses == [201] * room + [503] * (10 - room), "twice the limit in all, whatever drains"
     live = {lease.id: lease for lease in gateway.live()}
     assert {ident: live[ident] for ident in others} == others
     added = [lease for lease in live.values() if lease.id not in others]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import stat
-from collections.abc import AsyncIterator
 from ipaddress import IPv4Address
 from pathlib import Path
 
@@ -14,17 +13,9 @@ from node import stage0
 from node.gateway.boot import check
 from node.gateway.lease import Refusal
 from tests.node.pools import SEAL_KEY, Member, PoolGateway, pool, pool_roster, serving
-from tests.node.support import Stack, key, signed, write_config
+from tests.node.support import GATEWAY_ADDRESS, Stack, key, signed, write_config
 
 SPOKE = IPv4Address("127.0.1.1")
-
-
-@pytest.fixture
-async def gateway(tmp_path: Path, stack: Stack, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[PoolGateway]:
-    monkeypatch.setattr(stage0, "RELEASES", tmp_path)
-    async with serving(tmp_path, stack) as found:
-        await found.push(pool_roster())
-        yield found
 
 
 async def test_a_machine_drains_and_leaves(gateway: PoolGateway) -> None:
@@ -115,6 +106,10 @@ async def test_the_status_tells_of_leases_and_pools(gateway: PoolGateway) -> Non
     }
     assert status["cleanup"] is None
     assert [peer["name"] for peer in status["peers"]] == ["spoke-1"], "peers are the declared ones"
+    stranger = (await gateway.ask("GET", "/v1/status"))[1]
+    for query in ("?brief", "?brief=1"):
+        assert (await gateway.ask("GET", f"/v1/status{query}", address=GATEWAY_ADDRESS))[1] == stranger
+    assert not {"peers", "drift_repaired", "leases", "pools", "cleanup"} & set(stranger)
     await gateway.until(lambda: "connect" in gateway.events("burst-i1"), "the log's line")
     assert gateway.events("burst-i1") == ["join", "connect"]
 

@@ -6,9 +6,7 @@ import asyncio
 import base64
 import contextlib
 import json
-import sqlite3
 import ssl
-from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
@@ -17,9 +15,7 @@ from typing import Any
 import pytest
 
 from node import joining, stage0
-from node.gateway.identity.gcp import GoogleKeys
 from overlay.pools import token_digest
-from tests.node.identities import aws_identity, aws_proof, gcp_identity, gcp_proof, google_keys
 from tests.node.pools import (
     GATEWAY_KEYS,
     PUBLIC_ADDRESS,
@@ -32,40 +28,7 @@ from tests.node.pools import (
     serving,
 )
 from tests.node.support import GATEWAY_ADDRESS, Stack, key
-
-
-@pytest.fixture
-async def gateway(tmp_path: Path, stack: Stack, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[PoolGateway]:
-    monkeypatch.setattr(stage0, "RELEASES", tmp_path)
-    async with serving(tmp_path, stack, google=GoogleKeys(google_keys)) as found:
-        await found.push(pool_roster())
-        yield found
-
-
-def everything(gateway: PoolGateway) -> dict[str, Any]:
-    """What no refusal may change: the leases on disk and in memory, the bindings, the peers."""
-    with contextlib.closing(sqlite3.connect(gateway.state / "leases.db")) as db:
-        tables = {table: db.execute(f"SELECT * FROM {table}").fetchall() for table in ("leases", "bindings", "cursors")}
-    return {**tables, "live": gateway.live(), "peers": dict(gateway.wireguard.state)}
-
-
-@contextlib.asynccontextmanager
-async def unchanged(gateway: PoolGateway) -> AsyncGenerator[None]:
-    """The service goes on, and with everything as it was."""
-    before = everything(gateway)
-    yield
-    assert (await gateway.ask("GET", "/v1/status"))[1]["healthy"] is True
-    assert everything(gateway) == before
-
-
-async def refused(gateway: PoolGateway, member: Member, status: int, reason: str, **changes: Any) -> dict[str, Any]:
-    async with unchanged(gateway):
-        found, answer = await gateway.join(member, **changes)
-        assert (found, answer["status"]) == (status, status), answer
-        assert reason in answer["reason"]
-    line = gateway.audit()[-1]
-    assert (line["event"], line["status"], line["reason"]) == ("refuse", status, answer["reason"])
-    return answer
+from tests.node.unchanging import everything, refused, unchanged
 
 
 async def test_tokens_that_are_not_the_pools(gateway: PoolGateway) -> None:
@@ -174,76 +137,10 @@ async def test_a_pool_without_a_free_address(gateway: PoolGateway) -> None:
     for member in members[:4]:
         assert (await gateway.join(member))[0] == 201
         assert (await gateway.tell(member, "PATCH", {"state": "draining"}))[0] == 200
+    await refused(gateway, members[4], 503, "4 machines work, drain or are silent")
+    assert (await gateway.tell(members[0], "DELETE"))[0] == 200
+    await gateway.until(lambda: members[0].public_key not in gateway.peers(), "the lease's end")
     await refused(gateway, members[4], 503, "taken or rests")
-
-
-async def test_proofs_of_aws(gateway: PoolGateway) -> None:
-    await gateway.push(pool_roster(2, pools=(pool(identity=aws_identity()),)))
-    member = Member("i-1")
-    other_document = replace(aws_proof("i-1"), document=aws_proof("i-2").document)
-    cases: list[tuple[object, str]] = [
-        (None, "asks for one of aws"),
-        (gcp_proof("burst", member.public_key, "i-1"), "asks for one of aws"),
-        (aws_proof("i-1", signer="somebody"), "has signed"),
-        (other_document, "has signed"),
-        (replace(aws_proof("i-1"), signature="%%%"), "not base64"),
-        (aws_proof("i-2"), "instanceId"),
-        (aws_proof("i-1", accountId="999999999999"), "accountId"),
-        (aws_proof("i-1", region="us-east-1"), "region"),
-        (joining.AwsProof("\ud800", "AAAA"), "no text"),
-    ]
-    for proof, reason in cases:
-        await refused(gateway, member, 403, reason, proof=proof)
-    assert (await gateway.join(member, proof=aws_proof("i-1")))[0] == 201
-    thief = Member("i-1")
-    await refused(gateway, thief, 409, "used with another key", proof=aws_proof("i-1"))
-    assert (await gateway.tell(member, "DELETE"))[0] == 200
-    await gateway.until(lambda: not gateway.live() and gateway.peers() == {key("spoke-1")}, "the lease's end")
-    await refused(gateway, thief, 409, "used with another key", proof=aws_proof("i-1"))
-    assert (await gateway.join(member, proof=aws_proof("i-1")))[0] == 201
-
-
-async def test_proofs_of_gcp(gateway: PoolGateway) -> None:
-    await gateway.push(pool_roster(2, pools=(pool("other", identity=gcp_identity()),)))
-    member = Member("4711", "other")
-    own = member.public_key
-    none = gcp_proof("other", own, "4711", google={})
-    cases: list[tuple[object, str]] = [
-        (None, "asks for one of gcp"),
-        (aws_proof("4711"), "asks for one of gcp"),
-        (joining.GcpProof("no.token.atall"), "does not hold"),
-        (joining.GcpProof("\ud800.a.b"), "does not hold"),
-        (joining.GcpProof(base64.urlsafe_b64encode(b"[" * 15_000).decode().rstrip("=") + ".e30.AA"), "does not hold"),
-        (gcp_proof("other", own, "4711", lifetime=-120), "expired"),
-        (gcp_proof("other", own, "4711", signer="somebody"), "does not hold"),
-        (gcp_proof("other", own, "4711", kid="key-2"), "no key of this id"),
-        (gcp_proof("other", Member("4711").public_key, "4711"), "does not hold"),
-        (gcp_proof("burst", own, "4711"), "does not hold"),
-        (gcp_proof("other", own, "4711", iss="https://example.org"), "does not hold"),
-        (gcp_proof("other", own, "4711", project="another"), "another project"),
-        (gcp_proof("other", own, "4712"), "another instance"),
-        (none, "another project"),
-        (joining.GcpProof(unsigned(gcp_proof("other", own, "4711").token)), "does not hold"),
-    ]
-    for proof, reason in cases:
-        await refused(gateway, member, 403, reason, proof=proof)
-    assert (await gateway.join(member, proof=gcp_proof("other", own, "4711")))[0] == 201
-    older, again = member.address, Member("4711", "other")
-    assert (await gateway.join(again, proof=gcp_proof("other", again.public_key, "4711")))[0] == 201
-    assert again.address == older, "the machine made a new key, and keeps its place"
-    assert gateway.peers() == {key("spoke-1"), again.public_key}
-    assert gateway.events(again.answer.name if again.answer else None)[:3] == ["join", "supersede", "join"]
-
-
-def unsigned(token: str) -> str:
-    """The token with the algorithm ``none``."""
-    head = base64.urlsafe_b64encode(json.dumps({"alg": "none", "kid": "key-1"}).encode()).decode().rstrip("=")
-    return f"{head}.{token.split('.')[1]}."
-
-
-async def test_an_instance_under_another_key_without_a_proof(gateway: PoolGateway) -> None:
-    assert (await gateway.join(Member("i-1")))[0] == 201
-    await refused(gateway, Member("i-1"), 409, "under another key")
 
 
 async def test_bodies_that_are_too_large(gateway: PoolGateway) -> None:
