@@ -137,7 +137,7 @@ def test_ten_times_up_and_down_with_kills_leave_no_address_shared_and_nothing_be
             if chance.random() < 0.5:
                 scene.run("kill", chance.choice(scene.members("aws-burst")))
     scene.run("scale", "aws-burst", "6")
-    wait_for("six members that work", lambda: joined(scene, "aws-burst", 6), 60)
+    wait_for("six members that work", lambda: joined(scene, "aws-burst", 6), 90)
     scene.run("scale", "aws-burst", "1")
     wait_for("the last member", lambda: joined(scene, "aws-burst", 1), 60)
     wait_for("the end of every other lease", lambda: len(scene.leases("aws-burst")) == 1, 3 * TTL)
