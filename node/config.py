@@ -18,12 +18,10 @@ class ConfigError(ValueError):
 
 @dataclass(frozen=True)
 class Membership:
-    """What a pool's machine joins with: its ``cloud`` (aws, gcp, hetzner), whether it is to ``prove`` its identity, and
-    the gateway's WireGuard key."""
+    """What a pool's machine joins with: its ``cloud`` (aws, gcp, hetzner), and the gateway's WireGuard key."""
 
     cloud: str
     gateway_public_key: str
-    prove: bool
 
 
 @dataclass(frozen=True)
@@ -47,7 +45,7 @@ class Config:
 def _membership(document: dict[str, Any]) -> Membership | None:
     if document["role"] != "pool":
         return None
-    return Membership(str(document["cloud"]), str(document["gateway_public_key"]), bool(document["prove"]))
+    return Membership(str(document["cloud"]), str(document["gateway_public_key"]))
 
 
 def load() -> Config:

@@ -73,7 +73,7 @@ class Follower:
         return self._take(last)
 
     def _take(self, gateway: ControlPlane) -> None:
-        status = cast("dict[str, Any]", json.loads(self._get(gateway, "/v1/status")[1]))
+        status = cast("dict[str, Any]", json.loads(self._get(gateway, "/v1/status?brief")[1]))
         running = status.get("release")
         if running and int(running["number"]) > self._own:
             code, reason = release.store(self._config.signing_public_key, *self._get(gateway, "/v1/release"))

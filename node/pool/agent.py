@@ -12,7 +12,7 @@ from functools import partial
 from node.config import Config, Membership
 from node.control import ControlPlane, trust
 from node.follow import Follower
-from node.joining import Answer, JoinError, Request
+from node.joining import Answer, JoinError, Proof, Request
 from node.log import say
 from node.pool import keys
 from node.pool.client import Backoff, Client, RefusalError
@@ -24,13 +24,18 @@ from node.pool.watch import Cloud, Watcher
 from node.pulse import Pulse
 from node.wireguard import WireGuardError
 
-POLL_SECONDS = 5.0
+POLL_SECONDS = 10.0
+"""Between two questions after the lease; a whole pool asks."""
 SILENCE_SECONDS = 15.0
 """Without an answer through the tunnel for this long the machine asks on the internet, too."""
 SHUTDOWN_SECONDS = 20.0
 """To drain in when the machine shuts down; stage 0 and systemd wait for longer (cloudinit/kit/pool.conf)."""
 AT_RISK_WEIGHT = 10
 """Of 100: what a machine is to be given that may be taken before long."""
+UNWANTED_SECONDS = 900.0
+"""After so long a machine that never got in, since the gateway does not know its token, makes room for another."""
+_PASSING = ("round", "lease", "join")
+"""Problems that are over when the gateway answers through the tunnel."""
 _SLICE = 0.2
 
 
@@ -67,6 +72,7 @@ class Agent:
         self._boot = ""
         self._heard = 0.0
         self._shutdown: float | None = None
+        self._refused: float | None = None
         self._is_failed = False
         self._problems: dict[str, str] = {}
 
@@ -116,10 +122,7 @@ class Agent:
         self._boot = self._system.boot_id()
         if self._state.departure and self._state.departure.boot != self._boot:
             self._state.stay()
-        try:
-            self._identify()
-        except (OSError, WireGuardError) as error:
-            self._tell("identity", f"who this machine is cannot be found out yet: {error}")
+        self._recognize()
         # While the machine was away its lease may have ended: then no packet of its is answered, and it need not wait.
         self._heard = time.monotonic() if self._system.has_interface() else float("-inf")
         try:
@@ -129,15 +132,19 @@ class Agent:
 
     def _round(self) -> float:
         """What is to be done now; the seconds to the next round."""
+        if not self._instance_id:
+            self._recognize()
         try:
             self._take_notice()
             departure = self._state.departure
             if departure is None:
                 return self._keep()
             if not departure.left:
-                if not self._leave(departure):
+                if self._leave(departure):
+                    self._state.depart(replace(departure, left=True))
+                elif time.monotonic() < departure.deadline:
                     return 1.0
-                self._state.depart(replace(departure, left=True))
+                # Else the time is over: nothing waits for the leave any more, though it is still tried.
             notice = self._watcher.sight.notice
             if notice and notice.power_off:
                 say("the machine powers off")
@@ -170,9 +177,10 @@ class Agent:
             return self._unanswered(str(error))
         self._heard = time.monotonic()
         self._backoff.reset()
-        self._problems.clear()
+        for about in _PASSING:
+            self._problems.pop(about, None)
         if found.state != "active":
-            return self._renew(lease, found.state)
+            return self._renew(lease)
         self._set_up()
         if self._watcher.sight.at_risk and found.weight > AT_RISK_WEIGHT:
             self._weigh(lease)
@@ -184,10 +192,10 @@ class Agent:
             return max(self._join(), 1.0)
         return random.uniform(0.5, 1.5)
 
-    def _renew(self, lease: Answer, state: str) -> float:
+    def _renew(self, lease: Answer) -> float:
         """Get another lease instead of one that a departure began to end, and did not."""
-        say(f"the lease is {state}, but this machine works: it leaves and joins again")
-        if state == "left" or self._farewell(lease, "the machine works again").leave():
+        say("the lease is draining, but this machine works: it leaves and joins again")
+        if self._farewell(lease, "the machine works again").leave():
             self._state.keep(lease, has_ended=True)
         # The gateway still needs a moment to take the machine out.
         return 1.0 + self._backoff.next()
@@ -204,7 +212,7 @@ class Agent:
             identity = self._identify()
             public_key, lease = keys.public_key(identity.private_key), self._state.lease
             pool, instance_id = self._config.name, identity.instance_id
-            proof = self._cloud.proof(pool, public_key) if self._membership.prove else None
+            proof = self._proof(public_key)
             ticket = lease.ticket if lease else None
             self._pulse.beat()
             answer = self._client.join(
@@ -219,12 +227,54 @@ class Agent:
             self._state.keep(answer)
         except RefusalError as error:
             self._tell("join", f"cannot join: {error}")
+            self._make_room(error.status)
             return self._backoff.next(error.retry_after)
         except (OSError, JoinError, WireGuardError) as error:
             self._tell("join", f"cannot join: {error}")
             return self._backoff.next()
         self._heard = time.monotonic()
         return 0.0
+
+    def _proof(self, public_key: str) -> Proof | None:
+        """The cloud's proof, asked for or not: the gateway knows whether it needs one, and that may change."""
+        try:
+            return self._cloud.proof(self._config.name, public_key)
+        except OSError as error:
+            self._tell("proof", f"the machine joins without a proof of what it is: {error}")
+            return None
+
+    def _make_room(self, status: int) -> None:
+        """Power a machine off that never got in and has an old token: its group launches one with the present token.
+
+        ``status`` is why it was refused. 429 says nothing of the token.
+        """
+        if status not in {403, 429}:
+            self._refused = None
+            return
+        now = time.monotonic()
+        self._refused = now if self._refused is None else self._refused
+        # Whoever was in the network once has a ticket, or a tunnel that may work, and data perhaps.
+        is_new = self._state.lease is None and not self._tunnel.is_configured
+        if status != 403 or not is_new or not self._cloud.replaces or now - self._refused < UNWANTED_SECONDS:
+            return
+        try:
+            is_token_refused = self._client.is_token_refused()
+        except OSError:
+            return
+        if is_token_refused:
+            say(
+                f"the machine powers off: it never was in the network, and for {UNWANTED_SECONDS / 60:.0f} minutes the "
+                "gateway has refused its join token; its group launches another machine, which gets the present token"
+            )
+            self._system.power_off()
+
+    def _recognize(self) -> None:
+        """Find out who this machine is, if the metadata service says so now; the tunnel stays as it is till then."""
+        try:
+            self._identify()
+            self._problems.pop("identity", None)
+        except (OSError, WireGuardError) as error:
+            self._tell("identity", f"who this machine is cannot be found out yet: {error}")
 
     def _identify(self) -> Identity:
         """Who this machine is; a new key for a new one, and for one that began as an image of another."""
@@ -250,8 +300,7 @@ class Agent:
 
     def _farewell(self, lease: Answer, reason: str) -> Farewell:
         has_hook = (self._config.files / "drain").exists()
-        tell = partial(self._tell, "farewell")
-        return Farewell(self._client, self._system, lease, reason, tell, has_hook=has_hook)
+        return Farewell(self._client, self._system, lease, reason, self._tell, has_hook=has_hook)
 
     def _leave(self, departure: Departure) -> bool:
         """Drain and leave; False when that is not through yet."""

@@ -86,6 +86,10 @@ class Client:
         }
         return joining.parse_answer(_accepted(self.public.ask("POST", "/v1/join", body, headers)))
 
+    def is_token_refused(self) -> bool:
+        """Whether the gateway knows no such join token: for its release it asks for nothing else. OSError."""
+        return self.public.ask("GET", "/v1/release", limit=0).status == 403
+
     def lease(self, lease: Answer) -> LeaseState:
         body = self._about(lease, "GET", None)
         try:

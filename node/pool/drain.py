@@ -17,10 +17,17 @@ _GONE = frozenset({403, 404})
 
 class Farewell:
     """One machine's way out of its ``lease``. ``has_hook`` says whether the user gave a drain hook; ``tell`` gets what
-    goes wrong."""
+    went wrong, and at what."""
 
     def __init__(
-        self, client: Client, system: System, lease: Answer, reason: str, tell: Callable[[str], None], *, has_hook: bool
+        self,
+        client: Client,
+        system: System,
+        lease: Answer,
+        reason: str,
+        tell: Callable[[str, str], None],
+        *,
+        has_hook: bool,
     ) -> None:
         self._client = client
         self._system = system
@@ -41,7 +48,7 @@ class Farewell:
             if end is None:
                 return False
             if time.monotonic() >= end:
-                say("the drain hook is still at work, but the time is over")
+                self._tell("hook", "the drain hook is still at work, but the time is over")
                 break
             pause()
             self._announce()
@@ -53,10 +60,10 @@ class Farewell:
             self._client.leave(self._lease, self._reason)
         except RefusalError as error:
             if error.status not in _GONE:
-                self._tell(f"cannot leave: {error}")
+                self._tell("leave", f"cannot leave: {error}")
                 return False
         except OSError as error:
-            self._tell(f"cannot leave: {error}")
+            self._tell("leave", f"cannot leave: {error}")
             return False
         say("left")
         return True
@@ -70,7 +77,7 @@ class Farewell:
         except RefusalError as error:
             self._is_known = error.status in _GONE
         except OSError as error:
-            self._tell(f"the gateway does not know yet that this machine drains: {error}")
+            self._tell("drain", f"the gateway does not know yet that this machine drains: {error}")
         else:
             self._is_known = True
 
@@ -85,6 +92,6 @@ class Farewell:
                 self._system.start(DRAIN)
                 state = self._system.state(DRAIN)
         except WireGuardError as error:
-            self._tell(f"the drain hook cannot run: {error}")
+            self._tell("hook", f"the drain hook cannot run: {error}")
             return False
         return state == "activating"

@@ -23,6 +23,10 @@ class System(Protocol):
         """Start a unit, and do not wait."""
         ...
 
+    def stop(self, unit: str) -> None:
+        """Stop a unit, and wait until it has stopped."""
+        ...
+
     def state(self, unit: str) -> str:
         """``inactive``, ``activating``, ``active``, ``failed`` or another of systemd's states."""
         ...
@@ -50,6 +54,9 @@ class Systemd:
 
     def start(self, unit: str) -> None:
         run(["systemctl", "start", "--no-block", unit])
+
+    def stop(self, unit: str) -> None:
+        run(["systemctl", "stop", unit])
 
     def state(self, unit: str) -> str:
         return run(["systemctl", "show", "--property=ActiveState", "--value", unit]).strip()

@@ -31,7 +31,10 @@ class Tunnel:
         return self._path.exists()
 
     def forget(self) -> None:
-        """Have no configuration; what runs runs on."""
+        """Have neither interface nor configuration."""
+        if self._system.has_interface():
+            # wg-quick(8) takes an interface down by its configuration.
+            self._system.stop(TUNNEL)
         self._path.unlink(missing_ok=True)
 
     def restore(self) -> None:

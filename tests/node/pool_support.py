@@ -11,7 +11,7 @@ import ssl
 import threading
 from collections.abc import Generator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from node.pool.system import DRAIN, TUNNEL
 from node.pool.tunnel import Tunnel
 from node.pool.watch.aws import Aws
 from node.pool.watch.gcp import Gcp
+from node.pool.watch.hetzner import Hetzner
 from node.pool.watch.metadata import Metadata
 from node.pulse import Pulse
 from overlay.model import Peer
@@ -41,7 +42,8 @@ Reply = tuple[int, dict[str, str], bytes]
 class FakeGateway:
     """Answers as docs/control-plane.md says. ``refusal`` (status, reason, Retry-After) answers every join while set.
 
-    ``is_cut`` leaves what comes through the tunnel unanswered. ``log`` has a line for each request about a lease.
+    ``token`` is the pool's present one, which nobody needs with a ticket. ``is_cut`` leaves what comes through the
+    tunnel unanswered. ``log`` has a line for each request about a lease.
     """
 
     requests: list[Request] = field(default_factory=list[Request])
@@ -49,6 +51,7 @@ class FakeGateway:
     log: list[str] = field(default_factory=list[str])
     tokens: list[str] = field(default_factory=list[str])
     refusal: tuple[int, str, str] | None = None
+    token: str = TOKEN
     is_cut: bool = False
     next_host: int = 130
     port: int = 0
@@ -62,21 +65,27 @@ class FakeGateway:
             return self._join(token, headers, body)
         if path == "/v1/lease":
             return self._lease(method, by_tunnel, token, json.loads(body or b"{}"))
-        if path == "/v1/status":
+        if path == "/v1/status?brief":
             running = {"number": self.release[0]} if self.release else None
             return 200, {}, json.dumps({"release": running}).encode()
         assert (method, path) == ("GET", "/v1/release")
-        if self.release is None or not (by_tunnel or token == TOKEN):
+        if not by_tunnel and token != self.token:
+            self.log.append("release refused")
             return 403, {}, b"{}"
+        if self.release is None:
+            return 503, {}, b"{}"
         return 200, self.release[2], self.release[1]
 
     def _join(self, token: str, headers: dict[str, str], body: bytes) -> Reply:
         self.tokens.append(token)
         request = parse_request(body)
         assert is_possessed(headers.get(joining.POSSESSION.lower()), GATEWAY_KEY, request.public_key, body)
-        if self.refusal:
+        refusal = self.refusal
+        if token != self.token and not request.ticket:
+            refusal = (403, "unknown join token", "")
+        if refusal:
             self.log.append("refused")
-            status, reason, retry_after = self.refusal
+            status, reason, retry_after = refusal
             more = {"Retry-After": retry_after} if retry_after else {}
             return status, more, json.dumps({"status": status, "reason": reason}).encode()
         self.requests.append(request)
@@ -167,15 +176,21 @@ def serving(gateway: FakeGateway, stack: Stack, folder: Path) -> Generator[FakeG
 
 @dataclass
 class FakeMetadata:
-    """Text by path; asks for a session token (PUT) as EC2 does, or for Google's header. ``asked`` has the paths."""
+    """Text by path; asks for a session token (PUT) as EC2 does, or for Google's header. ``asked`` has the paths.
+
+    Paths that begin with ``failing``, unless it is empty, get 500.
+    """
 
     texts: dict[str, str]
+    failing: str = ""
     asked: list[str] = field(default_factory=list[str])
     sessions: int = 0
     address: tuple[str, int] = ("127.0.0.1", 0)
 
     def answer(self, method: str, path: str, headers: dict[str, str]) -> tuple[int, str]:
         self.asked.append(path)
+        if self.failing and path.startswith(self.failing):
+            return 500, "Internal Server Error"
         if (method, path) == ("PUT", "/latest/api/token"):
             assert 1 <= int(headers["x-aws-ec2-metadata-token-ttl-seconds"]) <= 21600
             self.sessions += 1
@@ -238,6 +253,10 @@ class MemorySystem:
         self.log.append(f"start {unit}")
         self.states[unit] = "activating"
 
+    def stop(self, unit: str) -> None:
+        self.log.append(f"stop {unit}")
+        self.interface = self.interface and unit != TUNNEL
+
     def state(self, unit: str) -> str:
         return self.states.get(unit, "inactive")
 
@@ -266,7 +285,7 @@ def pool_config(folder: Path, stack: Stack, port: int, token: str = TOKEN, **cha
     """First boot's files of a machine of the pool ``aws-burst``; ``changes`` are to its config.json."""
     write_config(folder, stack, "pool", f"{PUBLIC_ADDRESS}:{port}")
     document = json.loads((folder / "config.json").read_text())
-    more = {"name": "aws-burst", "cloud": "aws", "gateway_public_key": keys.public_key(GATEWAY_KEY), "prove": False}
+    more = {"name": "aws-burst", "cloud": "aws", "gateway_public_key": keys.public_key(GATEWAY_KEY)}
     (folder / "config.json").write_text(json.dumps({**document, **more, **changes}))
     (folder / "token").write_text(token + "\n")
 
@@ -288,15 +307,14 @@ class Member:
         self._thread: threading.Thread | None = None
         self.status: int | None = None
 
-    def start(self, *, cloud: str = "aws", prove: bool = False) -> None:
+    def start(self, *, cloud: str = "aws") -> None:
         """Start the agent, as a release does."""
         config = machine.load()
         assert config.membership is not None
         tunnel = Tunnel(self.system, self.conf)
-        source = (Aws if cloud == "aws" else Gcp)(Metadata(self.metadata.address))
+        source = {"aws": Aws, "gcp": Gcp, "hetzner": Hetzner}[cloud](Metadata(self.metadata.address))
         self._pipe = os.pipe()
-        membership = replace(config.membership, prove=prove)
-        agent = Agent(config, membership, Pulse(self._pipe[1]), self.system, source, tunnel, 1)
+        agent = Agent(config, config.membership, Pulse(self._pipe[1]), self.system, source, tunnel, 1)
 
         def run() -> None:
             self.status = agent.run()

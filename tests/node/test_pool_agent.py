@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import json
-import re
 import stat
 import threading
-from urllib.parse import unquote
 
 import pytest
 
 from node import stage0
-from node.joining import AwsProof, GcpProof
 from node.pool import keys, watch
 from node.pool.system import SETUP, TUNNEL
 from node.pool.watch.aws import Aws
-from overlay.pools import token_audience
-from tests.node.pool_support import AWS, TOKEN, Member
+from tests.node.pool_support import TOKEN, Member
 from tests.node.support import Stack, archive, wait_for
 
 
@@ -190,48 +186,6 @@ def test_retry_after_is_honoured_and_a_signal_ends_the_wait(member: Member) -> N
     member.end()
 
 
-@pytest.mark.parametrize("name", ["identity.json", "lease.json", "departure.json"])
-def test_a_broken_state_file_is_put_aside_and_the_machine_is_in_the_network(member: Member, name: str) -> None:
-    member.start()
-    wait_for("the network", member.is_member)
-    member.end()
-    (member.state / name).write_text('{"schema_version": 1}')
-    member.gateway.log.clear()
-    member.start()
-    wait_for("the network", member.is_member)
-    assert (member.state / f"{name}.corrupt").exists()
-    assert len(member.gateway.requests) == (1 if name == "departure.json" else 2)
-
-
-def test_an_image_of_a_machine_is_another_machine(member: Member) -> None:
-    (member.files / "setup").touch()
-    member.start()
-    wait_for("the network", member.is_member)
-    member.end()
-    (member.state / "setup-done").touch()
-    first = member.private_key()
-    member.system.reboot()
-    member.system.log.clear()
-    member.metadata.texts[f"{AWS}instance-id"] = "i-0another"
-    member.start()
-    wait_for("its own setup", lambda: f"start {SETUP}" in member.system.log)
-    assert member.private_key() != first
-    assert member.gateway.requests[-1].ticket is None
-    assert member.system.log == [f"restart {TUNNEL}", f"start {SETUP}"], "the other machine's tunnel was started"
-    assert member.private_key() in member.conf.read_text()
-
-
-def test_a_machine_without_metadata_keeps_its_tunnel(member: Member) -> None:
-    member.start()
-    wait_for("the network", member.is_member)
-    member.end()
-    member.system.reboot()
-    del member.metadata.texts[f"{AWS}instance-id"]
-    member.gateway.log.clear()
-    member.start()
-    wait_for("the network", member.is_member)
-
-
 def test_a_lease_that_a_shutdown_left_draining_is_replaced(member: Member) -> None:
     member.start()
     wait_for("the network", member.is_member)
@@ -239,29 +193,6 @@ def test_a_lease_that_a_shutdown_left_draining_is_replaced(member: Member) -> No
     lease["state"] = "draining"
     wait_for("another lease", lambda: [each["state"] for each in member.gateway.leases.values()] == ["active"])
     assert member.gateway.said() == ["join", "leave the machine works again", "join"]
-
-
-def test_an_identity_document_goes_with_the_request_as_it_is(member: Member) -> None:
-    document = '{\n  "accountId" : "123456789012"\n}'
-    member.metadata.texts["/latest/dynamic/instance-identity/document"] = document
-    member.metadata.texts["/latest/dynamic/instance-identity/signature"] = "c2ln\nbmF0dXJl\n"
-    member.start(prove=True)
-    wait_for("a request", lambda: bool(member.gateway.requests))
-    assert member.gateway.requests[0].proof == AwsProof(document, "c2lnbmF0dXJl")
-
-
-def test_an_identity_token_is_made_for_this_key(member: Member) -> None:
-    member.metadata.texts = {"/computeMetadata/v1/instance/id": "42", "/computeMetadata/v1/instance/preempted": "FALSE"}
-    member.start(cloud="gcp", prove=True)
-    prefix = "/computeMetadata/v1/instance/service-accounts/default/identity?audience="
-    wait_for("the question", lambda: any(path.startswith(prefix) for path in member.metadata.asked))
-    [path] = {path for path in member.metadata.asked if path.startswith(prefix)}
-    audience = token_audience("aws-burst", keys.public_key(member.private_key()))
-    assert re.fullmatch(r"[A-Za-z0-9%_.-]+&format=full", path.removeprefix(prefix))
-    member.metadata.texts[path] = "header.claims.signature"
-    wait_for("a request", lambda: bool(member.gateway.requests))
-    assert member.gateway.requests[0].proof == GcpProof("header.claims.signature")
-    assert unquote(path.removeprefix(prefix).removesuffix("&format=full")) == audience
 
 
 @pytest.mark.parametrize("is_cut", [False, True], ids=["through the tunnel", "on the internet"])

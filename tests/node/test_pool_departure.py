@@ -98,6 +98,25 @@ def test_a_termination_by_the_group_ends_with_the_machine_powered_off(member: Me
     ]
 
 
+@pytest.mark.parametrize("has_hook", [False, True])
+def test_a_machine_whose_gateway_is_gone_powers_off_when_its_time_is_over(
+    member: Member, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], has_hook: bool
+) -> None:
+    monkeypatch.setattr("node.pool.watch.aws.DRAIN_SECONDS", 0.5)
+    if has_hook:
+        (member.files / "drain").touch()
+    member.start()
+    wait_for("the network", member.is_member)
+    member.gateway.is_cut = True
+    member.metadata.texts[TARGET] = "Terminated"
+    wait_for("the end", lambda: member.system.log.count("poweroff") > 3)
+    assert capfd.readouterr().err.count("cannot leave") == 1
+    assert not left(member)
+    member.gateway.is_cut = False
+    wait_for("the leave", lambda: left(member))
+    assert not member.gateway.leases
+
+
 def test_a_machine_at_risk_gets_less_to_do_and_stays(member: Member) -> None:
     member.start()
     wait_for("the network", member.is_member)

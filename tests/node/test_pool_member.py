@@ -75,7 +75,7 @@ async def test_a_machine_joins_proves_itself_drains_and_leaves(tmp_path: Path, s
     prove(machine)
     (machine.files / "drain").touch()
     async with gateway_for(machine, tmp_path / "gateway", stack) as gateway:
-        machine.start(prove=True)
+        machine.start()
         await gateway.until((machine.state / "lease.json").exists, "the answer")
         [lease] = gateway.live()
         assert (lease.name, lease.instance_id) == ("burst-ef567890", INSTANCE)
@@ -108,8 +108,6 @@ async def test_a_machine_without_the_proof_that_its_pool_asks_for_is_told_so(
         await gateway.until(refused, "the refusal")
         assert not gateway.live()
         prove(machine)
-        await ended(machine)
-        machine.start(prove=True)
         await gateway.until(lambda: bool(gateway.live()), "the lease")
         await ended(machine)
 
@@ -119,14 +117,14 @@ async def test_a_gateway_that_lost_its_disk_gives_the_machine_its_address_again(
 ) -> None:
     prove(machine)
     async with gateway_for(machine, tmp_path / "gateway", stack) as gateway:
-        machine.start(prove=True)
+        machine.start()
         await gateway.until(lambda: bool(gateway.live()), "the lease")
         [before] = gateway.live()
         await gateway.until((machine.state / "lease.json").exists, "the machine's copy")
         await ended(machine)
     restarts = list(machine.system.log)
     async with gateway_for(machine, tmp_path / "another disk", stack, number=5) as gateway:
-        machine.start(prove=True)
+        machine.start()
         await gateway.until(lambda: bool(gateway.live()), "the lease")
         [after] = gateway.live()
         assert (after.address, after.id, after.name) == (before.address, before.id, before.name)
@@ -139,7 +137,7 @@ async def test_a_shutdown_ends_the_lease_and_the_next_boot_begins_another(
 ) -> None:
     prove(machine)
     async with gateway_for(machine, tmp_path / "gateway", stack) as gateway:
-        machine.start(prove=True)
+        machine.start()
         await gateway.until((machine.state / "lease.json").exists, "the lease")
         [before] = gateway.live()
         machine.system.stopping = True
@@ -147,7 +145,7 @@ async def test_a_shutdown_ends_the_lease_and_the_next_boot_begins_another(
         await gateway.until(lambda: not gateway.live(), "the leave")
         machine.system.reboot()
         machine.system.stopping = False
-        machine.start(prove=True)
+        machine.start()
         await gateway.until(lambda: bool(gateway.live()), "another lease")
         [after] = gateway.live()
         assert (after.address, after.public_key) == (before.address, before.public_key)

@@ -47,7 +47,7 @@ class Gateway(http.server.BaseHTTPRequestHandler):
     signed: ClassVar[dict[str, str]] = {}
 
     def do_GET(self) -> None:
-        if self.path == "/v1/status":
+        if self.path == "/v1/status?brief":
             answer = json.dumps({"release": {"number": self.number} if self.number else None}).encode()
         else:
             answer = self.body

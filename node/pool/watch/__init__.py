@@ -34,10 +34,15 @@ class Sight:
 class Cloud(Protocol):
     """A cloud's metadata service; OSError when it does not answer."""
 
+    @property
+    def replaces(self) -> bool:
+        """Whether a machine that powers itself off is replaced by its group."""
+        ...
+
     def instance_id(self) -> str: ...
 
     def proof(self, pool: str, public_key: str) -> Proof | None:
-        """What proves to the gateway which machine this is; None where the cloud has no such thing."""
+        """What proves to the gateway which machine this is; None where the cloud has no such thing for it."""
         ...
 
     def look(self) -> Sight: ...

@@ -42,6 +42,8 @@ def _seconds(end: str) -> float:
 class Aws:
     """A machine of EC2's."""
 
+    replaces = True
+
     def __init__(self, metadata: Metadata) -> None:
         self._metadata = metadata
         self._token = ""
@@ -50,15 +52,17 @@ class Aws:
     def instance_id(self) -> str:
         return self._needed("meta-data/instance-id")
 
-    def proof(self, pool: str, public_key: str) -> AwsProof:
+    def proof(self, pool: str, public_key: str) -> AwsProof | None:
         """The instance identity document, which is of this machine and not of a certain key."""
         del pool, public_key
         # Not stripped: the signature is over the document's exact bytes.
         status, document = self._metadata.ask("/latest/dynamic/instance-identity/document", self._headers())
+        if status == 404:
+            return None
         if status != 200:
             raise ConnectionError(f"the identity document: status {status}")
-        signature = self._needed("dynamic/instance-identity/signature")
-        return AwsProof(document, "".join(signature.split()))
+        signature = self._text("dynamic/instance-identity/signature")
+        return AwsProof(document, "".join(signature.split())) if signature else None
 
     def look(self) -> Sight:
         action = self._text("meta-data/spot/instance-action")

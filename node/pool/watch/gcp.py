@@ -18,15 +18,19 @@ _HEADERS = {"Metadata-Flavor": "Google"}
 class Gcp:
     """A machine of Compute Engine's."""
 
+    replaces = True
+
     def __init__(self, metadata: Metadata) -> None:
         self._metadata = metadata
 
     def instance_id(self) -> str:
         return self._needed("id")
 
-    def proof(self, pool: str, public_key: str) -> GcpProof:
+    def proof(self, pool: str, public_key: str) -> GcpProof | None:
+        """An identity token for this key; None for a machine without a service account."""
         audience = quote(token_audience(pool, public_key), safe="")
-        return GcpProof(self._needed(f"service-accounts/default/identity?audience={audience}&format=full"))
+        token = self._text(f"service-accounts/default/identity?audience={audience}&format=full")
+        return GcpProof(token) if token else None
 
     def look(self) -> Sight:
         if self._text("preempted") == "TRUE":
@@ -38,7 +42,7 @@ class Gcp:
     def _needed(self, path: str) -> str:
         found = self._text(path)
         if not found:
-            raise ConnectionError(f"{path.partition('?')[0]}: nothing there")
+            raise ConnectionError(f"{path}: nothing there")
         return found
 
     def _text(self, path: str) -> str | None:

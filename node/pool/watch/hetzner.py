@@ -9,6 +9,8 @@ from node.pool.watch.metadata import Metadata
 class Hetzner:
     """A server of Hetzner Cloud's."""
 
+    replaces = False
+
     def __init__(self, metadata: Metadata) -> None:
         self._metadata = metadata
 
