@@ -147,9 +147,8 @@ class PoolBoot:
     """The first boot of every machine of a pool: no key and no address, which it gets when it joins; BootError too.
 
     ``token`` is the pool's join token (base64url of 32 bytes) and a secret. ``gateway_control`` is ``address:port`` of
-    the gateway's control plane on the internet. ``prove`` says whether a machine shows its cloud's proof of identity.
-    ``user_setup`` (once the tunnel is up) and ``drain_hook`` (before the machine leaves) are the user's scripts, empty
-    for none; one without a ``#!`` line is for /bin/sh.
+    the gateway's control plane on the internet. ``user_setup`` (once the tunnel is up) and ``drain_hook`` (before the
+    machine leaves) are the user's scripts, empty for none; one without a ``#!`` line is for /bin/sh.
     """
 
     pool: str
@@ -159,7 +158,6 @@ class PoolBoot:
     token: str
     ca_pem: str
     signing_public_key: str
-    prove: bool
     user_setup: str
     drain_hook: str
 

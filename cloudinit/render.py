@@ -169,7 +169,6 @@ def render_pool(boot: PoolBoot) -> str:
         boot.signing_public_key,
         cloud=boot.cloud,
         gateway_public_key=boot.gateway_public_key,
-        prove=boot.prove,
     )
     return _document(
         "pool",

@@ -17,8 +17,8 @@ class PoolPlan:
 
     ``resource_name`` is the cloud's name for its group and what names of its machines begin with; ``addresses`` its
     part of the site's subnet. It holds ``minimum`` to ``limit`` machines, both the same on Hetzner; ``on_demand_base``
-    of them are no spot machines. ``location`` is Hetzner's and None elsewhere. ``prove`` says whether machines show
-    their cloud's proof of identity. ``ttl`` and ``rest`` are in seconds, as in :class:`overlay.pools.Pool`.
+    of them are no spot machines. ``location`` is Hetzner's and None elsewhere. ``prove`` says whether machines must
+    show their cloud's proof of identity. ``ttl`` and ``rest`` are in seconds, as in :class:`overlay.pools.Pool`.
     """
 
     name: str

@@ -132,7 +132,6 @@ def _pool_boot(pool: PoolPlan, values: Mapping[str, str]) -> PoolBoot:
         token=values["token"],
         ca_pem=values["authority"],
         signing_public_key=values["signing"],
-        prove=pool.prove,
         user_setup=pool.user_setup,
         drain_hook=pool.drain_hook,
     )

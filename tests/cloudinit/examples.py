@@ -66,7 +66,6 @@ POOL = PoolBoot(
     token=base64.urlsafe_b64encode(filler("token", 32)).decode(),
     ca_pem=pem("CERTIFICATE", 430),
     signing_public_key=key("signing"),
-    prove=True,
     user_setup="",
     drain_hook="",
 )

@@ -42,7 +42,6 @@ def test_a_pool_machine_is_told_whom_to_ask_and_gets_no_key_and_no_address() -> 
         "signing_public_key": POOL.signing_public_key,
         "cloud": "aws",
         "gateway_public_key": POOL.gateway_public_key,
-        "prove": True,
     }
     assert files["/etc/hybridnet/token"]["content"] == POOL.token + "\n"
     assert files["/etc/hybridnet/ca.pem"]["content"] == POOL.ca_pem
