@@ -69,6 +69,7 @@ def make_servers(pool: PoolPlan, ground: Ground, user_data: pulumi.Output[str], 
             firewall_ids=[closed.id.apply(int)],
             placement_group_id=placements[(number - 1) // SPREAD].id.apply(int),
             user_data=user_data,
+            shutdown_before_deletion=True,
             labels=labels,
             opts=options,
         )

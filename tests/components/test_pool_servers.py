@@ -27,6 +27,7 @@ def test_servers_on_hetzner_are_spread_ten_a_group(program: Run) -> None:
     assert server.inputs["labels"] == {"stack": "dev", "role": "burst", "site": "hetzner", "pool": "hetzner-base"}
     assert server.ignored == {"userData", "image", "sshKeys"}, "a machine keeps what its first boot told it"
     assert server.request.replacement_trigger.number_value == 1
+    assert server.inputs["shutdownBeforeDeletion"] is True, "else it could neither drain nor leave"
 
 
 def test_more_servers_leave_those_that_stand_alone(program: Run) -> None:
