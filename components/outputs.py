@@ -196,12 +196,14 @@ PLAIN = (
     "wg_gateway_ip",
     "gateways",
     "peers",
-    "pools",
     "network",
     "ssh_node_pools",
     "skyserve_service",
     "prometheus_targets",
 )
+"""What every stack of this version has, all of it no secret."""
+ADDED = ("pools",)
+"""What came later, no secret either: a stack that was not updated since does not have it."""
 
 
 def parse_outputs(values: Mapping[str, Any]) -> StackOutputs:
@@ -215,7 +217,7 @@ def parse_outputs(values: Mapping[str, Any]) -> StackOutputs:
             wg_gateway_ip=values["wg_gateway_ip"],
             gateways=tuple(_parsed_gateway(gateway) for gateway in values["gateways"]),
             peers=tuple(_parsed_peer(peer) for peer in values["peers"]),
-            pools=tuple(_parsed_pool(pool) for pool in values["pools"]),
+            pools=tuple(_parsed_pool(pool) for pool in values.get("pools") or ()),
             network=NetworkOutput(
                 overlay=IPv4Network(network["overlay"]),
                 topology=network["topology"],
@@ -265,6 +267,7 @@ class StackReader:
 
     def __init__(self, reference: pulumi.StackReference) -> None:
         values = {name: reference.require_output(name) for name in PLAIN}
+        values |= {name: reference.get_output(name) for name in ADDED}
         self.outputs = pulumi.Output.all(**values).apply(parse_outputs)
         self.join = pulumi.Output.secret(reference.require_output("join").apply(_parsed_join))
 
