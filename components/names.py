@@ -18,6 +18,8 @@ BURST = "burst"
 """Values of the label ``role``."""
 RULES = ("wireguard", "overlay", "ssh")
 """What each spoke firewall rule is for; ends the names of GCP's rules."""
+SPOKES = "spoke"
+"""Ends the tag that a site's spokes have on GCP, and the name of their security group on AWS."""
 
 _MEMBER_ID = 17
 """The longest part of a cloud's id that a member is called by: EC2's ids have so many digits."""
@@ -81,8 +83,8 @@ def _derived(settings: Settings) -> Iterator[tuple[str, str, str]]:
     for name in settings.spokes:
         yield f"spokes.{name}", name, server_name(settings.prefix, name, is_gateway=False)
     for name in settings.sites:
-        for rule in RULES:
-            yield f"sites.{name}", name, site_name(settings.prefix, name, rule)
+        for what in (*RULES, SPOKES):
+            yield f"sites.{name}", name, site_name(settings.prefix, name, what)
     for name, pool in settings.pools.items():
         own = pool_name(settings.prefix, name)
         yield f"pools.{name}", name, own

@@ -145,6 +145,13 @@ class RosterProvider(_PushProvider):
 
     kind = "roster"
 
+    def check(self, _olds: Props, news: Props) -> dynamic.CheckResult:
+        """Refuses a revoked key that a declared node has, in the preview already where the key is known."""
+        revoked = set(news["revokedKeys"])
+        holders = [name for name, node in sorted(news["nodes"].items()) if node["publicKey"] in revoked]
+        reason = "{} has a key that is among revokedKeys: remove it there, or make the node anew with another key"
+        return dynamic.CheckResult(news, [dynamic.CheckFailure("revokedKeys", reason.format(name)) for name in holders])
+
     def digest(self, props: Mapping[str, Any]) -> str:
         return content_digest(roster_document(props, 1))
 
@@ -185,6 +192,7 @@ def roster_document(props: Mapping[str, Any], number: int) -> Document:
         nodes=nodes,
         wireguard_sources=tuple(ip_network(text) for text in props["wireguardSources"]),
         admin_cidrs=tuple(ip_network(text) for text in props["adminCidrs"]),
+        revoked_keys=tuple(props["revokedKeys"]),
         pools=pools,
     )
 
@@ -255,6 +263,7 @@ class Roster(_Pushed, module="hybrid-wireguard", name="Roster"):
         pools: Mapping[str, Mapping[str, Any]],
         wireguard_sources: Sequence[str],
         admin_cidrs: Sequence[str],
+        revoked_keys: Sequence[str],
         gateways: Mapping[str, Mapping[str, pulumi.Input[str]]],
         ca: pulumi.Input[str],
         signing_key: pulumi.Input[str],
@@ -270,6 +279,7 @@ class Roster(_Pushed, module="hybrid-wireguard", name="Roster"):
             "pools": pools,
             "wireguardSources": list(wireguard_sources),
             "adminCidrs": list(admin_cidrs),
+            "revokedKeys": list(revoked_keys),
             "gateways": gateways,
             "ca": ca,
             "signingKey": pulumi.Output.secret(signing_key),

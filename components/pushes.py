@@ -66,6 +66,7 @@ def push_everything(
         pools={name: _pool(pool) for name, pool in pools.items()},
         wireguard_sources=cidrs(stack.settings.wireguard_sources),
         admin_cidrs=cidrs(stack.settings.admin_cidrs),
+        revoked_keys=stack.settings.revoked_keys,
         gateways=planes,
         ca=stack.authority.certificate,
         signing_key=stack.keys.signing_private_pem,

@@ -47,7 +47,7 @@ class AwsNetwork(pulumi.ComponentResource):
             opts=fixed(self),
         )
         groups = SecurityGroups(name, self._place.vpc_id, site.region, self._tags, self)
-        base_name = f"{self._resource_name}-spoke"
+        base_name = names.site_name(settings.prefix, name, names.SPOKES)
         self._base_group = groups.group(f"{name}-spoke-group", base_name, "WireGuard and the overlay")
         groups.let_in(self._base_group, "wireguard", "udp", WG_PORT, EVERYWHERE)
         groups.let_in(self._base_group, "overlay", "-1", None, [settings.overlay])

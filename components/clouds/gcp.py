@@ -42,7 +42,7 @@ class GcpNetwork(pulumi.ComponentResource):
         self._ssh_public_key = ssh_public_key
         self._logins: dict[str, pulumi.Output[str]] = {}
         self._place = self._given_place() or self._made_place()
-        self._spoke_tag = names.site_name(settings.prefix, name, "spoke")
+        self._spoke_tag = names.site_name(settings.prefix, name, names.SPOKES)
         self._ssh_tag = names.site_name(settings.prefix, name, "ssh")
         self._allow("wireguard", "udp", [str(WG_PORT)], cidrs(EVERYWHERE, ipv4_only=True), self._spoke_tag)
         self._allow("overlay", "all", None, [str(settings.overlay)], self._spoke_tag)

@@ -11,7 +11,7 @@ from components.keys import public_key_of
 from components.names import name_problems
 from components.plan import AddressProblemsError, nodes_of, overlay_network
 from components.pool_plan import overlay_pools
-from components.settings.errors import SECRET, nearest
+from components.settings.errors import SECRET, nearest, shown
 from components.settings.models import AwsSite, GcpSite, HetznerSite, Settings, SiteSettings
 from components.settings.pool_checks import pool_problems
 from components.userdata import size_problems
@@ -190,9 +190,15 @@ def _key_problems(settings: Settings) -> Iterator[Problem]:
         elif not is_wireguard_key(key):
             yield Problem(where, SECRET, "it is not base64 of 32 bytes", "make one with `wg genkey`")
         else:
-            owner = owners.setdefault(public_key_of(key), name)
+            public = public_key_of(key)
+            owner = owners.setdefault(public, name)
             if owner != name:
                 yield Problem(where, SECRET, f"{owner} has this key already", "give each node a key of its own")
+            if public in settings.revoked_keys:
+                yield Problem(where, SECRET, "its public key is among revokedKeys", "give the node another key")
+    for key, count in Counter(settings.revoked_keys).items():
+        if count > 1:
+            yield Problem("revokedKeys", shown(key), "it stands there twice", "remove one of the two")
 
 
 def _network_problems(settings: Settings) -> Iterator[Problem]:

@@ -30,7 +30,7 @@ from overlay.checks import Problem
 
 _Model = TypeVar("_Model", bound=BaseModel)
 _OBJECTS = ("network", "sites", "gateways", "spokes", "pools", "privateKeys")
-_LISTS = ("adminCidrs", "wireguardSources")
+_LISTS = ("adminCidrs", "wireguardSources", "revokedKeys")
 _FLAGS = ("keepRetiredServerTypes", "protect")
 _TEXTS = ("prefix", "sshPublicKey")
 KEYS = (*_OBJECTS, *_LISTS, *_FLAGS, *_TEXTS)
@@ -99,6 +99,7 @@ def load(config: Mapping[str, str], project: str, stack: str, secret_keys: Colle
         pools=pools,
         admin_cidrs=general.admin_cidrs,
         wireguard_sources=general.wireguard_sources,
+        revoked_keys=general.revoked_keys,
         keep_retired_server_types=general.keep_retired_server_types,
         ssh_public_key=general.ssh_public_key,
         protect=general.protect,

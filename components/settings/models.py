@@ -22,6 +22,7 @@ from components.settings.types import (
     Revision,
     Source,
     SourceNetwork,
+    WireGuardKey,
     Word,
     whole,
 )
@@ -184,6 +185,7 @@ class GeneralSettings(_Strict):
     network: NetworkSettings = NetworkSettings()
     admin_cidrs: tuple[AdminNetwork, ...] = ()
     wireguard_sources: Annotated[tuple[SourceNetwork, ...], Field(min_length=1)] = EVERYWHERE
+    revoked_keys: tuple[WireGuardKey, ...] = ()
     prefix: Word | None = None
     keep_retired_server_types: Flag = False
     ssh_public_key: OpenSshKey | None = None
@@ -205,6 +207,7 @@ class Settings:
     pools: Mapping[str, PoolSettings]
     admin_cidrs: tuple[Source, ...]
     wireguard_sources: tuple[Source, ...]
+    revoked_keys: tuple[str, ...]
     keep_retired_server_types: bool
     ssh_public_key: str | None
     protect: bool

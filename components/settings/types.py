@@ -14,6 +14,8 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from pydantic import BeforeValidator, Field, StrictBool, StrictInt, StrictStr
 from pydantic_core import PydanticCustomError
 
+from overlay.model import is_wireguard_key
+
 Source = IPv4Network | IPv6Network
 
 WIDEST_ADMIN_V4 = 8
@@ -103,6 +105,13 @@ def _certificate(value: object) -> str:
     return certificate.public_bytes(Encoding.PEM).decode()
 
 
+def _wireguard_key(value: object) -> str:
+    text = _text(value, "the output of `wg pubkey`")
+    if not is_wireguard_key(text):
+        raise refusal("it is no WireGuard key: base64 of 32 bytes", "copy public_key from the audit log's join line")
+    return text
+
+
 def _health_path(value: object) -> str:
     text = _text(value, "/health")
     if _HEALTH_PATH.fullmatch(text) is None:
@@ -138,4 +147,5 @@ NetworkId = Annotated[StrictInt, Field(ge=1)]
 CertificatePem = Annotated[str, BeforeValidator(_certificate)]
 """An X.509 certificate with an RSA key, in PEM as this program writes it."""
 HealthPath = Annotated[str, BeforeValidator(_health_path)]
+WireGuardKey = Annotated[str, BeforeValidator(_wireguard_key)]
 Flag = StrictBool

@@ -48,6 +48,7 @@ def inputs_of(gateway: Gateway, **changes: Any) -> dict[str, Any]:
         "pools": {},
         "wireguardSources": ["0.0.0.0/0", "::/0"],
         "adminCidrs": ["203.0.113.0/24"],
+        "revokedKeys": [],
         "gateways": {"gw": {"url": gateway.url, "serverId": "7"}},
         "ca": ca_pem(),
         "signingKey": SIGNING_KEY,
@@ -316,3 +317,19 @@ def test_what_the_program_registers_is_a_roster_that_gateways_take(config: dict[
     assert parse(canonical(document)) == document
     assert document.mtu == 1380
     assert {pool.name for pool in document.pools} == set(config["pools"])
+
+
+def test_revoked_keys_reach_the_roster() -> None:
+    key = "sVH5o+GYs26IfJWoiPlQy/O1rFKFvfHr35p13mgdvD4="
+    inputs = run_program({**static(), "revokedKeys": [key]}).named("roster").inputs
+    assert parse(canonical(roster_document(inputs, 1))).revoked_keys == (key,)
+
+
+def test_a_declared_nodes_key_cannot_be_revoked(gateway: Gateway) -> None:
+    inputs = inputs_of(gateway)
+    assert not RosterProvider().check({}, inputs).failures
+    inputs["nodes"]["gw"]["publicKey"] = rpc.UNKNOWN
+    inputs["revokedKeys"] = [inputs["nodes"]["aws-1"]["publicKey"]]
+    (failure,) = RosterProvider().check({}, inputs).failures
+    assert failure.property == "revokedKeys"
+    assert failure.reason.startswith("aws-1 has a key")

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
+from components.keys import public_key_of
 from components.settings.errors import SettingsError
 from components.settings.load import load
 from tests.components.configs import AWS_POOL, KEY, as_engine_gives, changed, dev
@@ -104,6 +105,13 @@ GENERATED = [
         "sites.aws.identityCertificates[0]",
         "BEGIN CERTIFICATE",
         ["not an RSA key", "under RSA"],
+    ),
+    Case(
+        "revoked key of a declared node",
+        {"privateKeys": {"aws-1": KEY}, "revokedKeys": [public_key_of(KEY)]},
+        "privateKeys.aws-1",
+        "secret",
+        ["among revokedKeys", "another key"],
     ),
     Case("prefix too long", {"prefix": "p" * 55}, "prefix", "ppp", ["66 characters", "shorter"]),
 ]
