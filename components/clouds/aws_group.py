@@ -73,6 +73,7 @@ def make_group(pool: PoolPlan, ground: Ground, user_data: pulumi.Output[str], pa
         max_size=pool.limit,
         vpc_zone_identifiers=[ground.place.subnet_id],
         mixed_instances_policy=_instances(pool, template),
+        # The group may exceed its maximum by a tenth meanwhile: the newcomer joins once the old machine drains.
         capacity_rebalance=True,
         health_check_type="EC2",
         initial_lifecycle_hooks=[
