@@ -39,7 +39,8 @@ def pair() -> tuple[str, str]:
     return base64.b64encode(raw).decode(), base64.b64encode(public).decode()
 
 
-KEY = pair()[1]
+KEY, LATER_KEY = sorted(pair()[1] for _ in range(2))
+"""In the order in which the peers of an answer are read."""
 REQUEST = Request("aws-burst", KEY, "i-0123456789abcdef0")
 ANSWER = Answer(
     name="aws-burst-9abcdef0",
@@ -49,7 +50,7 @@ ANSWER = Answer(
     control=IPv4Address("10.100.0.1"),
     peers=(
         Peer(KEY, "198.51.100.10:51820", (IPv4Network("10.100.0.0/16"),), 25),
-        Peer(pair()[1], None, (IPv4Network("10.100.2.131/32"),), None),
+        Peer(LATER_KEY, None, (IPv4Network("10.100.2.131/32"),), None),
     ),
     secret="a secret",
     ticket="a ticket",

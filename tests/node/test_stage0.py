@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gzip
 import http.client
 import json
 import os
+import random
 import signal
 import socket
 import ssl
@@ -55,12 +57,20 @@ def release(main: str) -> bytes:
     return archive({"node/__init__.py": "", "node/__main__.py": main})
 
 
+def free_port() -> int:
+    """A port that stays free while nobody asks for it by its number: the kernel gives out higher ones (ip(7))."""
+    first = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    while True:
+        port = random.randrange(first // 2, first)
+        with contextlib.suppress(OSError), socket.create_server(("", port)):
+            return port
+
+
 class Machine:
     """A machine's folders and its stage 0."""
 
     def __init__(self, folder: Path, stack: Stack, role: str = "gateway", port: int | None = None) -> None:
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self.port = port or int(free.getsockname()[1])
+        self.port = port or free_port()
         self.stack = stack
         self.state, self.config = folder / "state", folder / "config"
         (self.state / "releases").mkdir(parents=True)
