@@ -173,6 +173,11 @@ class Kind(ABC):
         _ = record, inputs
         return False
 
+    def shuts_down(self, record: Record) -> bool:
+        """Whether its machine is shut down, and that waited for, before it is taken away."""
+        _ = record
+        return False
+
     def delete(self, record: Record, world: World) -> None:
         """Take it away. Raises CloudError when it is protected or still in use."""
         world.remove(record)

@@ -226,12 +226,22 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
     def Delete(self, request: provider_pb2.DeleteRequest, context: Context) -> Empty:
         kind = self._kind(request.urn, context)
 
+        def shut_down(world: World) -> None:
+            record = world.get(kind.token, request.id)
+            if record is not None and kind.shuts_down(record):
+                kind.delete(record, world.copy())  # what it would refuse, before anything stops
+                world.note(record, stopped=True)
+
         def remove(world: World) -> None:
             record = world.get(kind.token, request.id)
             if record is not None:
                 kind.delete(record, world)
 
-        self._attempt(context, {}, lambda: self._ledger.change(remove))
+        def both() -> None:
+            self._ledger.change(shut_down)
+            self._ledger.change(remove)
+
+        self._attempt(context, {}, both)
         return Empty()
 
     def Invoke(self, request: provider_pb2.InvokeRequest, context: Context) -> provider_pb2.InvokeResponse:

@@ -332,3 +332,21 @@ def _fits(value: Value, declared: Type) -> bool:
             return not isinstance(plain(value), bool)
         case _:
             return False
+
+
+@pytest.mark.parametrize(("shutdown", "powers"), [(True, [True, False]), (False, [True])])
+def test_a_server_that_is_to_shut_down_before_its_deletion_does(
+    clouds: Harness, shutdown: bool, powers: list[bool]
+) -> None:
+    values: dict[str, Value] = {"name": "web", "serverType": "cx23", "image": "debian-12"}
+    clouds.delete(clouds.make(hcloud.SERVER, **values, shutdownBeforeDeletion=shutdown))
+    assert [spec.running for specs in clouds.fabric.history for spec in specs.values()] == powers
+    assert clouds.fabric.history[-1] == {}
+
+
+def test_a_protected_server_is_not_shut_down_either(clouds: Harness) -> None:
+    values: dict[str, Value] = {"name": "web", "serverType": "cx23", "image": "debian-12", "deleteProtection": True}
+    server = clouds.make(hcloud.SERVER, **values, rebuildProtection=True, shutdownBeforeDeletion=True)
+    with pytest.raises(RefusedError, match="protected"):
+        clouds.delete(server)
+    assert all(spec.running for specs in clouds.fabric.history for spec in specs.values())

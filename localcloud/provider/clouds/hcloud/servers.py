@@ -120,6 +120,9 @@ class Server(Kind):
     def restarts(self, record: Record, inputs: Inputs) -> bool:
         return any(record.properties.get(name) != inputs.values.get(name) for name in ("serverType", "publicNets"))
 
+    def shuts_down(self, record: Record) -> bool:
+        return record.inputs.flag("shutdownBeforeDeletion")
+
     def delete(self, record: Record, world: World) -> None:
         if record.inputs.flag("deleteProtection"):
             raise CloudError("server deletion is protected (protected)")
