@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import json
 from collections import Counter
+from typing import Any, cast
 
 from localcloud import control, daemon
 from localcloud.cli.console import Console
@@ -20,6 +22,7 @@ LONGEST_NOTICE = 300
 def scale(cloud: Cloud, options: argparse.Namespace) -> int:
     """scale: 0 when the pool has that many members and all of them run."""
     console, fabric = Console(), Fabric(cloud)
+    _check_size(cloud, options.pool, options.size)
     _serving(cloud)
     control.ask(cloud, "scale", pool=options.pool, size=options.size)
     console.step(f"{options.pool} shall have {_members(options.size)}")
@@ -40,6 +43,18 @@ def scale(cloud: Cloud, options: argparse.Namespace) -> int:
     names = ", ".join(member.spec.node for member in _of(fabric, options.pool))
     console.say(f"{options.pool} has {_members(options.size)}" + (f": {names}" if names else ""))
     return 0
+
+
+def _check_size(cloud: Cloud, pool: str, size: int) -> None:
+    """Refuse what the stack does not want: Google's groups know no bounds, and the gateway lets no more in."""
+    text = cloud.outputs.read_text() if cloud.outputs.exists() else "{}"
+    outputs = cast("dict[str, list[dict[str, Any]]]", json.loads(text))
+    for declared in outputs.get("pools", []):
+        if declared["name"] == pool and not declared["min"] <= size <= declared["max"]:
+            raise LocalCloudError(
+                f"{pool} cannot have {_members(size)}: the stack says {declared['min']} to {declared['max']}; "
+                "change the pool's min and max and run `up`"
+            )
 
 
 def interrupt(cloud: Cloud, options: argparse.Namespace) -> int:

@@ -59,7 +59,7 @@ class Scene:
 def scene(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Scene]:
     scene = Scene(Cloud(tmp_path / "cloud"))
     scene.cloud.claim()
-    outputs = {"peers": [GATEWAY.__dict__], "pools": [{"name": "aws-burst", "site": "aws"}]}
+    outputs = {"peers": [GATEWAY.__dict__], "pools": [{"name": "aws-burst", "site": "aws", "min": 1, "max": 6}]}
     scene.cloud.outputs.write_text(json.dumps(outputs))
     monkeypatch.setattr("os.geteuid", lambda: 0)
     monkeypatch.setattr(Fabric, "machines", lambda _: list(scene.machines))  # pyright: ignore[reportUnknownLambdaType, reportUnknownArgumentType]
@@ -185,6 +185,15 @@ def test_scale_waits_until_all_run(scene: Scene, capsys: pytest.CaptureFixture[s
         scene.machines = machines
         assert run(scene, "scale", "aws-burst", "2") == 1
         assert "did not come to have 2 members within 0 s" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("size", ["0", "7", "99"])
+def test_scale_asks_no_cloud_for_what_the_stack_does_not_want(
+    scene: Scene, capsys: pytest.CaptureFixture[str], size: str
+) -> None:
+    assert run(scene, "scale", "aws-burst", size) == 1
+    assert "the stack says 1 to 6" in capsys.readouterr().err
+    assert scene.asked == []
 
 
 def test_scale_ends_with_the_instance(scene: Scene, capsys: pytest.CaptureFixture[str]) -> None:
