@@ -30,7 +30,7 @@ by the name that `status` shows, such as aws-burst-ef567890.
 """
 
 
-_NODE = "a machine by the name that the stack declares, such as aws-1"
+_NODE = "a machine by the name that the stack declares, such as aws-1, or a pool's member as `status` names it"
 _MEMBER = "a member of a pool by the name that `status` shows, such as aws-burst-ef567890"
 _MORE = {
     "up": """\
@@ -209,7 +209,7 @@ def _add_machine_commands(add: _Add) -> None:
     for name, text in (
         ("stop", "shut a machine down cleanly"),
         ("start", "boot a machine that is stopped"),
-        ("kill", "cut a machine's power"),
+        ("kill", "cut a machine's power; a pool's group replaces its member"),
         ("reboot", "boot a machine again"),
     ):
         add(name, operate.power, text).add_argument("node", metavar="NODE", help=_NODE)
