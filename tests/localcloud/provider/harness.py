@@ -147,16 +147,22 @@ class Harness:
 
     def preview_update(self, resource: Resource, **inputs: Value) -> dict[str, Value]:
         """The outputs that a preview tells of a change in place."""
+        _, request = self._change(resource, inputs, preview=True)
+        return from_struct(self._call(self._stub(resource.token).Update, request).properties)
+
+    def _change(
+        self, resource: Resource, inputs: Mapping[str, Value], *, preview: bool
+    ) -> tuple[dict[str, Value], provider_pb2.UpdateRequest]:
+        """The inputs that a change leads to, checked, and the request for it."""
         news = self.check(resource.token, _merged(resource.inputs, inputs), resource.name, resource.inputs)
-        request = provider_pb2.UpdateRequest(
+        return news, provider_pb2.UpdateRequest(
             id=resource.id,
             urn=_urn(resource.token, resource.name),
             olds=to_struct(resource.outputs),
             old_inputs=to_struct(resource.inputs),
             news=to_struct(news),
-            preview=True,
+            preview=preview,
         )
-        return from_struct(self._call(self._stub(resource.token).Update, request).properties)
 
     def diff(self, resource: Resource, inputs: Mapping[str, Value], ignored: tuple[str, ...] = ()) -> Change:
         """What would become of the resource with those inputs (None takes one away)."""
@@ -177,14 +183,7 @@ class Harness:
 
     def update(self, resource: Resource, **inputs: Value) -> Resource:
         """Change the resource in place. Raises RefusedError."""
-        news = self.check(resource.token, _merged(resource.inputs, inputs), resource.name, resource.inputs)
-        request = provider_pb2.UpdateRequest(
-            id=resource.id,
-            urn=_urn(resource.token, resource.name),
-            olds=to_struct(resource.outputs),
-            old_inputs=to_struct(resource.inputs),
-            news=to_struct(news),
-        )
+        news, request = self._change(resource, inputs, preview=False)
         response = self._call(self._stub(resource.token).Update, request)
         return Resource(resource.token, resource.name, resource.id, news, from_struct(response.properties))
 
