@@ -18,6 +18,14 @@ DROPPED = ",".join(
 """The capabilities that nspawn takes from a machine; with the host's, `date -s` in it would set the host's clock."""
 
 
+WAITING = ("sh", "-c", '"$@"; exit $?', "sh")
+"""A shell that only waits for its command.
+
+nsenter itself, where it is the one that waits, stops when its command is stopped; a machine that goes off stops all of
+its processes before it ends them. Nobody would wait for the command then, and the machine's end waits for that.
+"""
+
+
 def init_of(namespace: str) -> int | None:
     """The host's number of process 1 of the machine in `namespace`, which its control group is named after."""
     for hierarchy in CGROUPS:
@@ -37,4 +45,5 @@ def command_line(init: int, command: Sequence[str]) -> list[str]:
     if terminal := os.environ.get("TERM"):
         environment.append(f"TERM={terminal}")
     limit = ["setpriv", "--bounding-set", DROPPED, "--inh-caps", DROPPED, "--"]
-    return ["nsenter", "-t", str(init), "-a", "--", *limit, "env", "-i", "-C", "/root", *environment, *command]
+    inside = ["env", "-i", "-C", "/root", *environment, *command]
+    return ["nsenter", "-t", str(init), "-a", "--no-fork", "--", *limit, *WAITING, *inside]

@@ -15,6 +15,7 @@ from localcloud import enter
 from localcloud.cli.console import DIM, GREEN, RED, YELLOW, Console
 from localcloud.cloud import Cloud, write_private
 
+COMMAND_SECONDS = 30
 REACH_SECONDS = 90
 STALE_SECONDS = 180
 """A handshake older than this is no longer of a session: WireGuard makes a new one every two minutes."""
@@ -81,13 +82,15 @@ def sessions(cloud: Cloud, nodes: Sequence[Peer]) -> dict[str, Session]:
 
 
 def run_on(cloud: Cloud, node: str, *command: str) -> str | None:
-    """Standard output of a command on a machine; None when it does not run or the command fails."""
+    """Standard output of a command on a machine; None when it does not run, or the command fails or takes too long."""
     path = cloud.directory / "nodes" / node
     init = enter.init_of(path.read_text()) if path.exists() else None
     if init is None:
         return None
+    # `timeout` goes along, so that the command itself ends and not only whoever waits for it.
+    bounded = ["timeout", str(COMMAND_SECONDS), *command]
     done = subprocess.run(
-        enter.command_line(init, command), stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+        enter.command_line(init, bounded), stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
     )
     return done.stdout if done.returncode == 0 else None
 

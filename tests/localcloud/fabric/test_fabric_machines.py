@@ -5,15 +5,23 @@ from __future__ import annotations
 import os
 import pty
 import signal
+import subprocess
 import sys
 from dataclasses import replace
 
 import pytest
 
-from tests.localcloud.fabric.machines import OVERLAY, World
+from localcloud import enter
+from localcloud.cli import mesh
+from localcloud.cli.mesh import run_on
+from tests.localcloud.fabric.machines import OVERLAY, SECONDS, World
 from tests.localcloud.fabric.worlds import AWS, HETZNER
 
 pytestmark = pytest.mark.localcloud
+
+
+def status_of(world: World, node: str) -> str:
+    return {m.spec.node: m.status for m in world.fabric.machines()}[node]
 
 
 def test_the_first_boot_installs_packages_and_brings_the_tunnels_up(world: World) -> None:
@@ -73,7 +81,7 @@ def test_a_reboot_from_inside_comes_back_and_a_power_off_from_inside_stays(world
     world.on("gcp-1", "systemctl", "reboot")
 
     def status() -> str:
-        return {m.spec.node: m.status for m in world.fabric.machines()}["gcp-1"]
+        return status_of(world, "gcp-1")
 
     world.wait("it is back", lambda: status() == "running" and world.fabric.init_of("gcp-1") != before)
     world.on("gcp-1", "systemctl", "poweroff")
@@ -114,6 +122,20 @@ def test_a_pools_machine_that_ended_is_left_to_its_group_and_a_declared_one_is_n
     world.fabric.press_power("nobody")
 
 
+def test_a_command_under_way_does_not_keep_a_machine_from_going_off(world: World) -> None:
+    # A machine that goes off stops every process on it before it ends them, this one too.
+    with subprocess.Popen(enter.command_line(world.fabric.init_of("gcp-1"), ["sleep", "infinity"])) as command:
+        world.on("gcp-1", "systemctl", "poweroff")
+        try:
+            world.wait("it is off", lambda: status_of(world, "gcp-1") == "stopped")
+            assert command.wait(SECONDS) != 0
+        finally:
+            command.kill()
+            command.send_signal(signal.SIGCONT)
+    world.fabric.start("gcp-1")
+    world.wait_for_mesh()
+
+
 def test_exec_ends_as_its_command_does(world: World) -> None:
     assert world.command("exec", "aws-1", "--", "sh", "-c", "echo out; echo err >&2; exit 7") == world.command(
         "exec", "aws-1", "sh", "-c", "echo out; echo err >&2; exit 7"
@@ -123,6 +145,13 @@ def test_exec_ends_as_its_command_does(world: World) -> None:
     assert world.command("exec", "aws-1", "--", "cat", stdin="through").stdout == "through"
     assert world.command("exec", "aws-1", "--", "no-such-command").status == 127
     assert world.command("exec", "aws-1", "--", "sh", "-c", "kill -KILL $$").status in (137, -9)
+
+
+def test_a_look_at_a_machine_ends_though_its_command_does_not(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert run_on(world.cloud, "aws-1", "echo", "here") == "here\n"
+    monkeypatch.setattr(mesh, "COMMAND_SECONDS", 0.2)
+    assert run_on(world.cloud, "aws-1", "sleep", "4711") is None
+    assert "sleep 4711" not in world.on("aws-1", "ps", "-eo", "args").stdout
 
 
 def test_exec_on_no_machine_says_what_there_is(world: World) -> None:
