@@ -46,6 +46,12 @@ class Fields:
             raise FieldError(f"{path}: a whole number from {low} to {high} is needed")
         return value
 
+    def flag(self, key: str) -> bool:
+        path, value = self.take(key)
+        if not isinstance(value, bool):
+            raise FieldError(f"{path}: true or false is needed")
+        return value
+
     def network(self, key: str) -> IPv4Network:
         try:
             return IPv4Network(self.text(key))
@@ -94,6 +100,16 @@ class Fields:
         """The object in a field that may be null."""
         path, value = self.take(key)
         return None if value is None else Fields(path, value)
+
+    def object(self, key: str) -> Fields:
+        return Fields(*self.take(key))
+
+    def text_map(self, key: str) -> Mapping[str, str]:
+        path, value = self.take(key)
+        items = cast("dict[str, object]", value) if isinstance(value, dict) else None
+        if items is None or not all(isinstance(item, str) for item in items.values()):
+            raise FieldError(f"{path}: an object of texts is needed")
+        return cast("dict[str, str]", items)
 
     def objects(self, key: str) -> Mapping[str, Fields]:
         path, value = self.take(key)

@@ -1,8 +1,8 @@
 """The roster: the numbered document of what the stack declares, and its canonical bytes.
 
 The bytes are JSON with sorted keys, no spaces and ASCII only, so the same roster is always the same bytes; the
-stack's key signs them (``overlay.signing``). ``docs/control-plane.md`` describes every field. Version 2 added pools;
-version 1 is still read, since a gateway may have one on its disk.
+stack's key signs them (``overlay.signing``). ``docs/control-plane.md`` describes every field. Version 2 added pools,
+version 3 the load balancer; older ones are still read, since a gateway may have one on its disk.
 """
 
 from __future__ import annotations
@@ -16,8 +16,9 @@ from overlay.checks import problems
 from overlay.fields import FieldError, Fields, Source, read
 from overlay.model import Network, Node, Site, is_node_name
 from overlay.pools import AwsIdentity, GcpIdentity, Identity, Pool
+from overlay.serving import LoadBalancer, balancer_document, is_health_path, read_balancer
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 MAX_NUMBER = 2**53 - 1
 """The largest number that every JSON reader keeps exact (RFC 8259, section 6)."""
 
@@ -32,7 +33,7 @@ class Roster:
 
     ``mtu`` is the tunnels' in bytes; ``wireguard_sources`` are the networks that may speak WireGuard to a gateway,
     ``admin_cidrs`` those that may use SSH; ``revoked_keys`` are WireGuard public keys that no node may use. Version 1
-    has no pools.
+    has no pools, and neither it nor version 2 has a ``load_balancer``.
     """
 
     number: int
@@ -43,6 +44,7 @@ class Roster:
     admin_cidrs: tuple[Source, ...]
     revoked_keys: tuple[str, ...] = ()
     pools: tuple[Pool, ...] = ()
+    load_balancer: LoadBalancer | None = None
     version: int = SCHEMA_VERSION
 
     def node(self, name: str) -> Node:
@@ -119,6 +121,8 @@ def canonical(roster: Roster) -> bytes:
             }
             for pool in roster.pools
         }
+    if roster.version > 2:
+        document["load_balancer"] = balancer_document(roster.load_balancer)
     return json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=True).encode("ascii")
 
 
@@ -154,6 +158,9 @@ def _node(name: str, fields: Fields) -> Node:
 def _pool(name: str, fields: Fields) -> Pool:
     if not is_node_name(name):
         raise RosterError(f"pools.{name}: not a lower-case DNS label")
+    path = fields.text("health_path")
+    if not is_health_path(path):
+        raise RosterError(f"pools.{name}.health_path: {path!r} is not the path of a URL")
     pool = Pool(
         name,
         fields.text("site"),
@@ -163,7 +170,7 @@ def _pool(name: str, fields: Fields) -> Pool:
         fields.number("ttl", 1, 86400 * 365),
         fields.number("rest", 0, 86400 * 365),
         fields.number("port", 1, 65535),
-        fields.text("health_path"),
+        path,
         _identity(fields.maybe("identity")),
     )
     fields.end()
@@ -185,6 +192,20 @@ def _identity(fields: Fields | None) -> Identity | None:
     return identity
 
 
+def _check_balancer(roster: Roster) -> None:
+    """RosterError when requests are to go to what the roster does not declare as a machine that can serve."""
+    if roster.load_balancer is None:
+        return
+    spokes = {node.name for node in roster.nodes if node.role == "spoke"}
+    for name in roster.load_balancer.nodes:
+        if name not in spokes:
+            raise RosterError(f"load_balancer.nodes.{name}: no such spoke")
+    pools = {pool.name for pool in roster.pools}
+    for name in roster.load_balancer.pools:
+        if name not in pools:
+            raise RosterError(f"load_balancer.pools.{name}: no such pool")
+
+
 def parse(body: bytes) -> Roster:
     """The roster of canonical bytes; RosterError unless they are exactly what :func:`canonical` makes."""
     try:
@@ -197,7 +218,7 @@ def _parsed(body: bytes) -> Roster:
     top = read("roster", body)
     version = top.number("schema_version", 1, SCHEMA_VERSION)
     number = top.number("number", 1, MAX_NUMBER)
-    net = Fields(*top.take("network"))
+    net = top.object("network")
     sites = tuple(_site(name, fields) for name, fields in net.objects("sites").items())
     network = Network(net.network("overlay"), sites, net.text("topology"))
     mtu = net.number("mtu", 576, 9000)
@@ -211,6 +232,7 @@ def _parsed(body: bytes) -> Roster:
         top.sources("admin_cidrs"),
         tuple(top.texts("revoked_keys")),
         tuple(_pool(name, fields) for name, fields in top.objects("pools").items()) if version > 1 else (),
+        read_balancer(top.maybe("load_balancer")) if version > 2 else None,
         version,
     )
     top.end()
@@ -220,6 +242,7 @@ def _parsed(body: bytes) -> Roster:
     for node in roster.nodes:
         if node.public_key in revoked:
             raise RosterError(f"nodes.{node.name}.public_key: this key is revoked")
+    _check_balancer(roster)
     wrong = problems(network, roster.nodes, {}, roster.pools)
     if wrong:
         raise RosterError(str(wrong[0]))

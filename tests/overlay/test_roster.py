@@ -13,7 +13,7 @@ import pytest
 
 from overlay.model import Network, Node, Role, Site
 from overlay.roster import Roster, RosterError, canonical, content_digest, parse
-from overlay.signing import release_message, roster_message
+from overlay.signing import credentials_message, release_message, roster_message
 
 SITE = Site("hetzner", "hetzner", IPv4Network("10.100.1.0/24"), "fsn1")
 
@@ -82,7 +82,7 @@ REFUSALS: list[tuple[str, bytes, str]] = [
     ("unknown field", changed(lambda d: d.update(extra=1)), "unknown field 'extra'"),
     ("unknown field of a node", changed(lambda d: d["nodes"]["gw"].update(x=1)), "unknown field 'x'"),
     ("missing field", changed(lambda d: d.pop("admin_cidrs")), "admin_cidrs: missing"),
-    ("other version", changed(lambda d: d.update(schema_version=3)), "schema_version"),
+    ("other version", changed(lambda d: d.update(schema_version=4)), "schema_version"),
     ("number 0", changed(lambda d: d.update(number=0)), "number"),
     ("number true", changed(lambda d: d.update(number=True)), "number"),
     ("number as text", changed(lambda d: d.update(number="7")), "number"),
@@ -112,3 +112,4 @@ def test_a_bad_roster_is_refused_with_the_reason(body: bytes, reason: str) -> No
 def test_a_signature_of_one_kind_is_never_over_the_bytes_of_the_other() -> None:
     assert roster_message(b"1\nab\n") != release_message(1, "ab")
     assert release_message(1, "ab") == b"hybridnet release 1\n1\nab\n"
+    assert len({credentials_message(b""), roster_message(b""), release_message(1, "")}) == 3
