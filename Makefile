@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help up preview down test check bench lock host
+.PHONY: help up preview down test check bench cloudflare lock host
 .DELETE_ON_ERROR:
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
@@ -36,8 +36,11 @@ check: .venv/dev.stamp ## format, lint, types
 bench: .venv/dev.stamp host ## the table of measurements, with ratios to hand-written baselines
 	@$(PY) -m bench </dev/null
 
+cloudflare: .venv/cloudflare.stamp ## what `loadBalancer.cloudflare` needs, into .venv
+
 lock: .venv/dev.stamp ## pins requirements*.txt again from requirements*.in
 	$(LOCK) --upgrade --output-file requirements.txt requirements.in
+	$(LOCK) --upgrade --output-file requirements-cloudflare.txt requirements-cloudflare.in
 	$(LOCK) --upgrade --output-file requirements-dev.txt requirements-dev.in
 
 # Python 3.11 with venv; on Debian and Ubuntu what is missing is installed.
@@ -60,6 +63,11 @@ lock: .venv/dev.stamp ## pins requirements*.txt again from requirements*.in
 .venv/run.stamp: requirements.txt | .venv/bin/pip
 	@echo "installing requirements.txt into .venv"
 	@$(PIP) -r requirements.txt </dev/null
+	@touch $@
+
+.venv/cloudflare.stamp: requirements-cloudflare.txt .venv/run.stamp
+	@echo "installing requirements-cloudflare.txt into .venv"
+	@$(PIP) -r requirements-cloudflare.txt </dev/null
 	@touch $@
 
 .venv/dev.stamp: requirements-dev.txt .venv/run.stamp
