@@ -75,6 +75,7 @@ class Agent:
         self._refused: float | None = None
         self._is_failed = False
         self._problems: dict[str, str] = {}
+        self._is_risk_taken_in = False
 
     def run(self) -> int:
         """Until the end; the exit status. OrphanedError without stage 0."""
@@ -132,6 +133,7 @@ class Agent:
 
     def _round(self) -> float:
         """What is to be done now; the seconds to the next round."""
+        self._is_risk_taken_in = self._watcher.sight.at_risk
         if not self._instance_id:
             self._recognize()
         try:
@@ -353,7 +355,8 @@ class Agent:
         """Wait for that long, or until there is something to do."""
         end = time.monotonic() + seconds
         while not self._ends() and time.monotonic() < end:
-            if self._watcher.sight.notice and self._state.departure is None:
+            sight = self._watcher.sight
+            if (sight.notice and self._state.departure is None) or (sight.at_risk and not self._is_risk_taken_in):
                 return
             self._wait(_SLICE)
 

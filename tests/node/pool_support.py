@@ -250,8 +250,8 @@ class MemorySystem:
         self.interface = self.interface or unit == TUNNEL
 
     def start(self, unit: str) -> None:
-        self.log.append(f"start {unit}")
         self.states[unit] = "activating"
+        self.log.append(f"start {unit}")
 
     def stop(self, unit: str) -> None:
         self.log.append(f"stop {unit}")

@@ -131,6 +131,16 @@ def test_a_machine_at_risk_gets_less_to_do_and_stays(member: Member) -> None:
     assert [lease["state"] for lease in member.gateway.leases.values()] == ["active"]
 
 
+def test_a_machine_at_risk_says_so_without_waiting_for_its_next_round(
+    member: Member, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(agents, "POLL_SECONDS", 3600.0)
+    member.start()
+    wait_for("the first round", lambda: "get" in member.gateway.log)
+    member.metadata.texts[REBALANCE] = '{"noticeTime": "2026-11-05T08:22:00Z"}'
+    wait_for("less weight", lambda: len(member.gateway.said()) > 1)
+
+
 def test_a_restart_of_the_service_leaves_nothing(member: Member) -> None:
     member.start()
     wait_for("the network", member.is_member)

@@ -85,6 +85,7 @@ async def test_a_machine_joins_proves_itself_drains_and_leaves(tmp_path: Path, s
         await gateway.until(lambda: [each.weight for each in gateway.live()] == [10], "less weight")
         machine.metadata.texts[f"{AWS}spot/instance-action"] = '{"action": "terminate"}'
         await gateway.until(lambda: [each.state for each in gateway.live()] == ["draining"], "the drain")
+        await gateway.until(lambda: machine.system.state(DRAIN) == "activating", "the hook")
         machine.system.finish_drain()
         await gateway.until(lambda: not gateway.live(), "the leave")
         await gateway.until(lambda: lease.public_key not in gateway.peers(), "the end of the peer")
