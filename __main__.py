@@ -26,7 +26,7 @@ spokes = {
     for name, machine in stack.plan.spokes.items()
 }
 pools = {
-    name: InferencePool(pool, sites.networks[pool.site], gateways[stack.plan.gateway_of(pool).name])
+    name: InferencePool(pool, sites.networks.get(pool.site), gateways[stack.plan.gateway_of(pool).name])
     for name, pool in stack.plan.pools.items()
 }
 push_everything(stack, gateways, spokes, pools)

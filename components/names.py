@@ -86,9 +86,11 @@ def _derived(settings: Settings) -> Iterator[tuple[str, str, str]]:
         for what in (*RULES, SPOKES):
             yield f"sites.{name}", name, site_name(settings.prefix, name, what)
     for name, pool in settings.pools.items():
+        yield f"pools.{name}", name, f"{name}-{'0' * _MEMBER_ID}"
+        if pool.is_external:
+            continue
         own = pool_name(settings.prefix, name)
         yield f"pools.{name}", name, own
-        yield f"pools.{name}", name, f"{name}-{'0' * _MEMBER_ID}"
         cloud = settings.sites[pool.site].cloud if pool.site in settings.sites else None
         if cloud == "gcp":
             yield f"pools.{name}", name, f"{own}-{'0' * _TEMPLATE_ID}"
@@ -136,7 +138,7 @@ def _pool_name_problems(settings: Settings) -> Iterator[Problem]:
         for node in sorted(nodes):
             if re.fullmatch(rf"{re.escape(name)}-[0-9a-f]{{8,{_MEMBER_ID}}}", node):
                 yield Problem(key, name, f"a member of it could be called {node}, as a declared node is", remedy)
-        own = [pool_name(settings.prefix, name)]
+        own = [] if pool.is_external else [pool_name(settings.prefix, name)]
         own += [member_server_name(settings.prefix, name, n + 1) for n in range(pool.count or 0)]
         for resource in own:
             if resource in taken:

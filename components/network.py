@@ -22,9 +22,10 @@ class Sites:
 
 
 def make_sites(stack: Stack) -> Sites:
-    """Registers the network of each site that has a machine or a pool."""
+    """Registers the network of each site where the stack makes machines."""
     settings, keys = stack.settings, stack.keys
-    used = {m.site for m in (*settings.gateways.values(), *settings.spokes.values(), *settings.pools.values())}
+    pools = [pool for pool in settings.pools.values() if not pool.is_external]
+    used = {m.site for m in (*settings.gateways.values(), *settings.spokes.values(), *pools)}
     sites = {name: site for name, site in settings.sites.items() if name in used}
     hetzner: dict[str, HetznerNetwork] = {}
     networks: dict[str, SiteNetwork] = {}

@@ -49,6 +49,7 @@ def _pool(pool: InferencePool) -> dict[str, Any]:
     plan = pool.plan
     return {
         "name": plan.name,
+        "kind": "external" if plan.is_external else "managed",
         "site": plan.site,
         "cloud": plan.cloud,
         "region": plan.region,
@@ -141,11 +142,14 @@ class PeerOutput:
 class PoolOutput:
     """A pool, whose machines have addresses of ``range``, ``min`` to ``max`` of them.
 
+    ``kind`` is ``managed``, or ``external`` when others make its machines; ``cloud`` and ``region`` are its site's.
     ``port`` and ``health_path`` are the inference server's. ``group`` is the cloud's name of the group, ``role`` what
-    its machines act as there: an IAM role's name, a service account's e-mail. Both are None on Hetzner.
+    its machines act as there: an IAM role's name, a service account's e-mail. Both are None on Hetzner, and where
+    others make the machines.
     """
 
     name: str
+    kind: str
     site: str
     cloud: str
     region: str
@@ -251,7 +255,7 @@ def _parsed_peer(values: Mapping[str, Any]) -> PeerOutput:
 
 
 def _parsed_pool(values: Mapping[str, Any]) -> PoolOutput:
-    known = _fields(PoolOutput, {"group": None, "role": None, **values})
+    known = _fields(PoolOutput, {"kind": "managed", "group": None, "role": None, **values})
     known["range"] = IPv4Network(values["range"])
     known |= {name: int(values[name]) for name in ("min", "max", "port")}
     return PoolOutput(**known)

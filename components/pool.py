@@ -6,7 +6,7 @@ import pulumi
 
 from components.gateway import WgGateway
 from components.keys import pool_token
-from components.machine import SiteNetwork
+from components.machine import PoolGroup, SiteNetwork
 from components.pool_plan import PoolPlan
 from components.userdata import pool_user_data
 
@@ -15,7 +15,8 @@ class InferencePool(pulumi.ComponentResource):
     """Machines that nobody knows in advance: a group of spot machines on AWS and GCP, servers on Hetzner.
 
     All get the same first-boot document, with the pool's join token and no private key. Whoever changes the group's
-    size changes no resource of the stack: machines come and go by joining and leaving at the gateway.
+    size changes no resource of the stack: machines come and go by joining and leaving at the gateway. The machines of
+    an external pool are made by others, and join in the same way.
     """
 
     token: pulumi.Output[str]
@@ -26,15 +27,22 @@ class InferencePool(pulumi.ComponentResource):
     def __init__(
         self,
         pool: PoolPlan,
-        network: SiteNetwork,
+        network: SiteNetwork | None,
         gateway: WgGateway,
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
-        """``pool`` says which one this is; it stands in ``network``, and its machines join at ``gateway``."""
+        """``pool`` says which one this is; it stands in ``network``, and its machines join at ``gateway``.
+
+        An external pool needs no network.
+        """
         super().__init__("hybrid-wireguard:index:InferencePool", pool.name, {}, opts)
         self.plan = pool
         token = pool_token(pool.name, pool.token_revision, pulumi.ResourceOptions(parent=self))
         self.token, self.token_digest = token.token, token.digest
-        user_data = pool_user_data(pool, token=token.token, told=gateway.told_to_pools())
-        self.group = network.pool(pool, user_data, self)
+        if pool.is_external:
+            self.group = PoolGroup(None, None, None)
+        else:
+            assert network is not None
+            user_data = pool_user_data(pool, token=token.token, told=gateway.told_to_pools())
+            self.group = network.pool(pool, user_data, self)
         self.register_outputs({"group": self.group.name, "role": self.group.role})

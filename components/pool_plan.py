@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Network
 
 from components import names, server_types
-from components.settings.models import DEFAULT_SERVER_TYPE, GcpSite, HetznerSite, PoolSettings, Settings
+from components.settings.models import DEFAULT_SERVER_TYPE, GcpSite, HetznerSite, PoolSettings, Settings, SiteSettings
 from overlay.pools import Pool
 
 
@@ -15,6 +15,7 @@ from overlay.pools import Pool
 class PoolPlan:
     """One pool of the stack, cloud-neutral.
 
+    Of an external one the stack makes no machine: what says how its machines are means nothing then.
     ``resource_name`` is the cloud's name for its group and what names of its machines begin with; ``addresses`` its
     part of the site's subnet. It holds ``minimum`` to ``limit`` machines, both the same on Hetzner; ``on_demand_base``
     of them are no spot machines. ``location`` is Hetzner's and None elsewhere. ``prove`` says whether machines must
@@ -22,6 +23,7 @@ class PoolPlan:
     """
 
     name: str
+    is_external: bool
     site: str
     cloud: str
     region: str
@@ -47,7 +49,9 @@ class PoolPlan:
 
 
 def asked_types(settings: Settings, pool: PoolSettings) -> tuple[str, ...]:
-    """The server types that the settings ask for, retired ones among them."""
+    """The server types that the settings ask for, retired ones among them; none for machines that others make."""
+    if pool.is_external:
+        return ()
     return pool.server_types or (DEFAULT_SERVER_TYPE[settings.sites[pool.site].cloud],)
 
 
@@ -59,12 +63,13 @@ def plan_pool(settings: Settings, name: str, wanted: PoolSettings) -> PoolPlan:
     public = wanted.public_address
     return PoolPlan(
         name=name,
+        is_external=wanted.is_external,
         site=wanted.site,
         cloud=site.cloud,
         region=site.region,
         resource_name=names.pool_name(settings.prefix, name),
         addresses=wanted.addresses,
-        minimum=wanted.limit if isinstance(site, HetznerSite) else 1 if wanted.minimum is None else wanted.minimum,
+        minimum=_minimum(wanted, site),
         limit=wanted.limit,
         server_types=tuple(types),
         on_demand_base=wanted.on_demand_base or 0,
@@ -82,6 +87,14 @@ def plan_pool(settings: Settings, name: str, wanted: PoolSettings) -> PoolPlan:
         rest=wanted.address_rest,
         revision=wanted.revision or 1,
     )
+
+
+def _minimum(wanted: PoolSettings, site: SiteSettings) -> int:
+    if wanted.is_external:
+        return 0
+    if isinstance(site, HetznerSite):
+        return wanted.limit
+    return 1 if wanted.minimum is None else wanted.minimum
 
 
 def overlay_pools(settings: Settings) -> list[Pool]:

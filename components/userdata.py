@@ -207,5 +207,6 @@ def size_problems(settings: Settings) -> list[Problem]:
         if size > limit:
             reason = f"its user data could have {size} bytes, and may have {limit}"
             found.append(Problem(f"{kind}.{machine.name}", machine.name, reason, remedy))
-    found += [problem for pool in plan.pools.values() if (problem := _pool_problem(settings, pool)) is not None]
+    pools = [pool for pool in plan.pools.values() if not pool.is_external]
+    found += [problem for pool in pools if (problem := _pool_problem(settings, pool)) is not None]
     return found

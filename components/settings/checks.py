@@ -125,7 +125,8 @@ def _capacity_problems(settings: Settings, name: str, site: SiteSettings) -> Ite
     if own is None:
         return
     single = sum(machine.site == name for machine in (*settings.gateways.values(), *settings.spokes.values()))
-    machines = single + sum(pool.limit for pool in settings.pools.values() if pool.site == name)
+    pools = [pool for pool in settings.pools.values() if pool.site == name and not pool.is_external]
+    machines = single + sum(pool.limit for pool in pools)
     room = own.num_addresses - _RESERVED[site.cloud]
     if machines > room:
         reason = f"it has room for {max(room, 0)} machines, and the site has {machines}"

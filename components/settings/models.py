@@ -149,10 +149,12 @@ class SpokeSettings(_Machine):
 class PoolSettings(_Strict):
     """Machines that join at run time. What its cloud has no use for is None or the default (``checks`` sees to it).
 
-    ``addresses`` is the part of the site's subnet that they draw from. AWS and GCP hold ``minimum`` to ``maximum`` of
-    them, Hetzner ``count``. ``lease_ttl`` and ``address_rest`` are in seconds, as in :class:`overlay.pools.Pool`.
+    The machines of an ``external`` pool are made by others, wherever they are. ``addresses`` is the part of the site's
+    subnet that they draw from. AWS and GCP hold ``minimum`` to ``maximum`` of them, Hetzner ``count``. ``lease_ttl``
+    and ``address_rest`` are in seconds, as in :class:`overlay.pools.Pool`.
     """
 
+    kind: Literal["managed", "external"] = "managed"
     site: Word
     addresses: Network4 = Field(alias="range")
     minimum: Annotated[int, whole(0, MAX_MEMBERS)] | None = Field(default=None, alias="min")
@@ -177,6 +179,10 @@ class PoolSettings(_Strict):
     def limit(self) -> int:
         """How many machines work in it at once, at most."""
         return self.maximum or self.count or 0
+
+    @property
+    def is_external(self) -> bool:
+        return self.kind == "external"
 
 
 class GeneralSettings(_Strict):

@@ -40,6 +40,23 @@ _LABELS: Mapping[str, tuple[re.Pattern[str], re.Pattern[str], str]] = MappingPro
 )
 """By cloud: keys, values, and both in words (Amazon EC2, tag restrictions; Compute Engine, labels; Hetzner Cloud API,
 labels)."""
+_THEIR_MAKER = "remove it, and say it to what makes the machines"
+_OF_THE_MACHINES: Mapping[str, str] = MappingProxyType(
+    {
+        "min": "remove it; max says how many the gateway lets in",
+        "count": "remove it; max says how many the gateway lets in",
+        "serverTypes": _THEIR_MAKER,
+        "onDemandBase": _THEIR_MAKER,
+        "image": _THEIR_MAKER,
+        "publicAddress": _THEIR_MAKER,
+        "labels": _THEIR_MAKER,
+        "userSetup": "remove it, and set the machine up once it has joined, as the service's setup and run do",
+        "drainHook": "remove it, and end the service when its machine shuts down",
+        "requireIdentity": "remove it; the machines have the join token only, so keep it, and see tokenRevision",
+        "revision": "remove it, and have the machines made anew where they are made",
+    }
+)
+"""By key, what to do instead in a pool whose machines are made by others."""
 _CERTIFICATES_PAGE = "https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/regions-certs.html"
 
 
@@ -47,9 +64,12 @@ def pool_problems(settings: Settings) -> Iterator[Problem]:
     """Everything that is wrong with single pools, whose sites exist."""
     for name, pool in settings.pools.items():
         where, site = f"pools.{name}", settings.sites[pool.site]
+        yield from _port_problems(where, pool)
+        if pool.is_external:
+            yield from _external_problems(where, pool)
+            continue
         yield from _size_problems(where, pool, site)
         yield from _type_problems(where, pool, site)
-        yield from _port_problems(where, pool)
         yield from _label_problems(where, pool, site)
         yield from _identity_problems(where, pool, site)
         yield from _way_out_problems(where, pool, site)
@@ -62,6 +82,17 @@ def _unwanted(where: str, given: Mapping[str, object], reason: str, remedy: str)
     for key, value in given.items():
         if value is not None:
             yield Problem(f"{where}.{key}", shown(value), reason, remedy)
+
+
+def _external_problems(where: str, pool: PoolSettings) -> Iterator[Problem]:
+    """What is said of machines that the stack does not make."""
+    given = pool.model_dump(by_alias=True, include=pool.model_fields_set)
+    for key, remedy in _OF_THE_MACHINES.items():
+        if key in given:
+            reason = "the stack does not make the machines of an external pool"
+            yield Problem(f"{where}.{key}", shown(given[key]), reason, remedy)
+    if pool.maximum is None:
+        yield Problem(f"{where}.max", "nothing", "it is required", "say how many machines at most")
 
 
 def _size_problems(where: str, pool: PoolSettings, site: SiteSettings) -> Iterator[Problem]:
