@@ -44,16 +44,24 @@ class Place:
         """Standard output of a command on a machine."""
         return self.run("exec", node, "--", *command)
 
+    def copy(self, folder: Path, node: str, to: str) -> None:
+        """Put the files of a folder of this project into one on a machine."""
+        packed = subprocess.run(["tar", "-c", "-C", str(folder), "."], stdout=subprocess.PIPE, check=True).stdout
+        unpack = self._command("exec", node, "--", "sh", "-c", 'mkdir -p "$0" && tar -x --no-same-owner -C "$0"', to)
+        done = subprocess.run(unpack, cwd=ROOT, input=packed, capture_output=True, check=False)
+        if done.returncode:
+            raise RuntimeError(f"{folder.name} could not be copied to {node}: {done.stderr.decode()}")
+
     def secret_outputs(self) -> dict[str, Any]:
         """What the stack exports, secrets in plain text."""
         cloud = Cloud(self.directory)
         choice = desk.chosen(cloud)
         return desk.engine(cloud, choice, desk.environment(cloud, choice.stack)).outputs(show_secrets=True)
 
-    def client(self, *words: str) -> subprocess.Popen[str]:
-        """`python WORDS` at a stranger's address on the internet, with pipes to it."""
+    def client(self, *words: str, source: str = "internet") -> subprocess.Popen[str]:
+        """`python WORDS` at a stranger's address on the internet or at the `desk`, with pipes to it."""
         return subprocess.Popen(
-            self._command("run", "--from", "internet", "--", sys.executable, *words),
+            self._command("run", "--from", source, "--", sys.executable, *words),
             cwd=ROOT,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-ROOMS = ("overlay", "components", "cloudinit", "node", "localcloud", "bench", "tests")
+ROOMS = ("overlay", "components", "cloudinit", "node", "localcloud", "bench", "tests", "examples")
 
 MAY_IMPORT = {
     "overlay": {"overlay"},
@@ -19,6 +19,7 @@ MAY_IMPORT = {
     "node": {"node", "overlay"},
     "components": {"components", "cloudinit", "overlay"},
     "localcloud": {"localcloud", "overlay"},
+    "examples": set[str](),
 }
 """Room -> the rooms of ours it may import. `bench` and `tests` may import any."""
 
@@ -26,7 +27,7 @@ FROM_DISTRIBUTION = {"aiohttp", "cryptography", "jwt", "prometheus_client"}
 """What machines have besides the standard library."""
 
 MAX_LINES = 400
-PARSED_BY_MACHINES = ("overlay", "node")
+PARSED_BY_MACHINES = ("overlay", "node", "examples")
 
 REGISTRY_HOSTS = re.compile(
     r"(?i)\b(?:(?:test\.)?pypi\.org|files\.pythonhosted\.org|(?:deb|security|ftp)\.debian\.org|snapshot\.debian\.org"
