@@ -8,6 +8,7 @@ from ipaddress import IPv4Address, IPv4Network
 
 from components import names, server_types
 from components.pool_plan import PoolPlan, asked_types, plan_pool
+from components.serving_plan import balancer_warnings, plan_balancer
 from components.settings.models import (
     DEFAULT_SERVER_TYPE,
     GatewaySettings,
@@ -20,6 +21,7 @@ from overlay.addresses import AddressError, address_of
 from overlay.checks import Problem
 from overlay.model import Network, Node, Role, Site
 from overlay.mtu import wireguard_mtu
+from overlay.serving import LoadBalancer
 from overlay.topology import peers_of
 
 
@@ -66,6 +68,8 @@ class Plan:
     pools: Mapping[str, PoolPlan]
     allowed_ips: Mapping[str, tuple[IPv4Network, ...]]
     """By node: what its peers send to it."""
+    load_balancer: LoadBalancer | None = None
+    """What gateways balance requests onto; None when they do not."""
 
     @property
     def machines(self) -> Mapping[str, Machine]:
@@ -153,7 +157,7 @@ def _private_address(site: object, gateway: GatewaySettings) -> IPv4Address | No
 
 
 def warnings(settings: Settings) -> list[str]:
-    """What a preview warns of: server types that are replaced by their successors."""
+    """What a preview warns of: server types that are replaced by their successors, requests that nothing serves."""
     found: dict[str, list[str]] = {}
     for name, machine in {**settings.gateways, **settings.spokes}.items():
         cloud = settings.sites[machine.site].cloud
@@ -165,7 +169,8 @@ def warnings(settings: Settings) -> list[str]:
         for asked in asked_types(settings, pool):
             if server_types.resolve(cloud, asked, keep_retired=settings.keep_retired_server_types) != asked:
                 found.setdefault(asked, []).append(name)
-    return [server_types.retirement_warning(asked, nodes) for asked, nodes in sorted(found.items())]
+    retired = [server_types.retirement_warning(asked, nodes) for asked, nodes in sorted(found.items())]
+    return [*retired, *balancer_warnings(settings)]
 
 
 def make_plan(settings: Settings) -> Plan:
@@ -182,6 +187,7 @@ def make_plan(settings: Settings) -> Plan:
         spokes={m.name: m for m in machines if m.role == "spoke"},
         pools={name: plan_pool(settings, name, pool) for name, pool in settings.pools.items()},
         allowed_ips=_allowed_ips(network, nodes),
+        load_balancer=plan_balancer(settings),
     )
 
 

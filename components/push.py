@@ -8,7 +8,6 @@ unchanged resource. The gateways' server ids are inputs too: a gateway made anew
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from ipaddress import IPv4Address, IPv4Network, ip_network
 from typing import Any, cast
 
 import pulumi
@@ -18,9 +17,7 @@ from pulumi.runtime import rpc
 from components import release
 from components.control import READ_SECONDS, ControlPlane, Held, Patience, PushError, Status, next_number
 from components.keys import sign
-from overlay.model import Network, Node, Site
-from overlay.pools import AwsIdentity, GcpIdentity, Identity, Pool
-from overlay.roster import Roster as Document
+from components.roster_document import roster_document
 from overlay.roster import canonical, content_digest
 from overlay.signing import release_message, roster_message
 
@@ -173,53 +170,6 @@ def _headers(number: int, signature: str) -> dict[str, str]:
     }
 
 
-def roster_document(props: Mapping[str, Any], number: int) -> Document:
-    """The roster that a resource's inputs describe."""
-    network = props["network"]
-    sites = tuple(
-        Site(name, site["cloud"], IPv4Network(site["subnet"]), site["region"])
-        for name, site in sorted(network["sites"].items())
-    )
-    nodes = tuple(
-        Node(name, node["site"], IPv4Address(node["address"]), node["role"], node["publicKey"], node.get("endpoint"))
-        for name, node in sorted(props["nodes"].items())
-    )
-    pools = tuple(_pool(name, pool) for name, pool in sorted(props["pools"].items()))
-    return Document(
-        number=number,
-        network=Network(IPv4Network(network["overlay"]), sites, network["topology"]),
-        mtu=int(network["mtu"]),
-        nodes=nodes,
-        wireguard_sources=tuple(ip_network(text) for text in props["wireguardSources"]),
-        admin_cidrs=tuple(ip_network(text) for text in props["adminCidrs"]),
-        revoked_keys=tuple(props["revokedKeys"]),
-        pools=pools,
-    )
-
-
-def _pool(name: str, pool: Mapping[str, Any]) -> Pool:
-    return Pool(
-        name=name,
-        site=pool["site"],
-        addresses=IPv4Network(pool["range"]),
-        limit=int(pool["limit"]),
-        token_sha256=pool["tokenSha256"],
-        ttl=int(pool["ttl"]),
-        rest=int(pool["rest"]),
-        port=int(pool["port"]),
-        health_path=pool["healthPath"],
-        identity=_identity(pool.get("identity")),
-    )
-
-
-def _identity(identity: Mapping[str, Any] | None) -> Identity | None:
-    if identity is None:
-        return None
-    if identity["cloud"] == "gcp":
-        return GcpIdentity(identity["project"])
-    return AwsIdentity(identity["account"], identity["region"], tuple(identity["certificates"]))
-
-
 class _Pushed(dynamic.Resource):
     number: pulumi.Output[int]
     """Under which the gateways hold it: above every one before."""
@@ -261,6 +211,7 @@ class Roster(_Pushed, module="hybrid-wireguard", name="Roster"):
         network: Mapping[str, Any],
         nodes: Mapping[str, Mapping[str, pulumi.Input[str | None]]],
         pools: Mapping[str, Mapping[str, Any]],
+        load_balancer: Mapping[str, Any] | None,
         wireguard_sources: Sequence[str],
         admin_cidrs: Sequence[str],
         revoked_keys: Sequence[str],
@@ -269,7 +220,7 @@ class Roster(_Pushed, module="hybrid-wireguard", name="Roster"):
         signing_key: pulumi.Input[str],
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
-        """``nodes`` and ``pools`` are mappings by name whose leaves alone are outputs.
+        """``nodes`` and ``pools`` are mappings by name whose leaves alone are outputs, and so is ``load_balancer``.
 
         So a preview shows the change of one node or pool.
         """
@@ -277,6 +228,7 @@ class Roster(_Pushed, module="hybrid-wireguard", name="Roster"):
             "network": network,
             "nodes": nodes,
             "pools": pools,
+            "loadBalancer": load_balancer,
             "wireguardSources": list(wireguard_sources),
             "adminCidrs": list(admin_cidrs),
             "revokedKeys": list(revoked_keys),

@@ -13,6 +13,7 @@ from components.outputs import network_document
 from components.plan import Machine
 from components.pool import InferencePool
 from components.push import Release, Roster
+from components.roster_document import balancer_inputs
 from components.spoke import WgSpoke
 from components.stack import Stack
 
@@ -59,11 +60,13 @@ def push_everything(
     )
     nodes = {name: _node(gateway.machine, gateway.public_key, gateway.endpoint) for name, gateway in gateways.items()}
     nodes |= {name: _node(spoke.machine, spoke.public_key, None) for name, spoke in spokes.items()}
+    balancer = stack.plan.load_balancer
     Roster(
         "roster",
         network=network_document(stack.plan),
         nodes=nodes,
         pools={name: _pool(pool) for name, pool in pools.items()},
+        load_balancer=None if balancer is None else balancer_inputs(balancer, []),
         wireguard_sources=cidrs(stack.settings.wireguard_sources),
         admin_cidrs=cidrs(stack.settings.admin_cidrs),
         revoked_keys=stack.settings.revoked_keys,

@@ -12,7 +12,8 @@ from components.images import AMIS
 from components.machine import PoolGroup, fixed, machine_options
 from components.plan import Machine
 from components.pool_plan import PoolPlan
-from components.settings.models import EVERYWHERE, AwsSite, Settings
+from components.settings.models import AwsSite, Settings
+from components.settings.types import EVERYWHERE
 from overlay.model import WG_PORT
 
 IGNORED = ("user_data", "ami", "key_name")

@@ -9,8 +9,7 @@ import pulumi
 import pulumi_aws as aws
 
 from components.machine import fixed, in_a_name
-from components.settings.models import EVERYWHERE
-from components.settings.types import Source
+from components.settings.types import EVERYWHERE, Source
 
 
 @dataclass(frozen=True)

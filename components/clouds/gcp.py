@@ -13,7 +13,8 @@ from components.images import GCP_FAMILIES, login_user
 from components.machine import PoolGroup, cidrs, fixed, machine_options
 from components.plan import Machine
 from components.pool_plan import PoolPlan
-from components.settings.models import EVERYWHERE, GcpSite, Settings
+from components.settings.models import GcpSite, Settings
+from components.settings.types import EVERYWHERE
 from overlay.model import WG_PORT
 
 IGNORED = ("metadata", "bootDisk.initializeParams.image")

@@ -10,7 +10,8 @@ from components.clouds.hetzner_servers import IGNORED, Ground, PrivateNetwork, m
 from components.machine import PoolGroup, cidrs, fixed, machine_options
 from components.plan import Machine
 from components.pool_plan import PoolPlan
-from components.settings.models import EVERYWHERE, HetznerSite, Settings
+from components.settings.models import HetznerSite, Settings
+from components.settings.types import EVERYWHERE
 from overlay.model import CONTROL_PORT, ROTATION_PORT, WG_PORT
 
 NETWORK_ZONES = {

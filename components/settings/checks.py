@@ -14,6 +14,7 @@ from components.pool_plan import overlay_pools
 from components.settings.errors import SECRET, nearest, shown
 from components.settings.models import AwsSite, GcpSite, HetznerSite, Settings, SiteSettings
 from components.settings.pool_checks import pool_problems
+from components.settings.serving_checks import serving_problems
 from components.userdata import size_problems
 from overlay import checks
 from overlay.checks import Problem
@@ -55,12 +56,17 @@ def _shape_problems(settings: Settings) -> Iterator[Problem]:
     yield from _gateway_problems(settings)
     yield from _spoke_problems(settings)
     yield from pool_problems(settings)
+    yield from serving_problems(settings)
     yield from _key_problems(settings)
     yield from _source_problems(settings)
 
 
 def _source_problems(settings: Settings) -> Iterator[Problem]:
-    for key, sources in (("adminCidrs", settings.admin_cidrs), ("wireguardSources", settings.wireguard_sources)):
+    for key, sources in (
+        ("adminCidrs", settings.admin_cidrs),
+        ("wireguardSources", settings.wireguard_sources),
+        ("loadBalancer.sources", settings.load_balancer.sources),
+    ):
         if len(sources) > MAX_SOURCES:
             reason = f"clouds' firewalls take at most {MAX_SOURCES} networks here"
             yield Problem(key, f"{len(sources)} networks", reason, "join neighbouring networks")

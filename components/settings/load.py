@@ -26,10 +26,17 @@ from components.settings.models import (
     SiteSettings,
     SpokeSettings,
 )
+from components.settings.serving import TlsCertificate
 from overlay.checks import Problem
 
 _Model = TypeVar("_Model", bound=BaseModel)
-_OBJECTS = ("network", "sites", "gateways", "spokes", "pools", "privateKeys")
+_SECRETS: Mapping[str, str] = {
+    "privateKeys": "pulumi config set --secret --path privateKeys.NODE KEY",
+    "tlsCertificate": "pulumi config set --secret --path tlsCertificate.privateKey < key.pem",
+    "apiKeys": "pulumi config set --secret --path apiKeys.NAME KEY",
+}
+"""Objects of texts that are secrets, and how to set one."""
+_OBJECTS = ("network", "sites", "gateways", "spokes", "pools", "loadBalancer", *_SECRETS)
 _LISTS = ("adminCidrs", "wireguardSources", "revokedKeys")
 _FLAGS = ("keepRetiredServerTypes", "protect")
 _TEXTS = ("prefix", "sshPublicKey")
@@ -75,7 +82,9 @@ def load(config: Mapping[str, str], project: str, stack: str, secret_keys: Colle
     for key in sorted(config.keys() - set(KEYS)):
         found.append(Problem(key, shown(config[key]), "no such setting", nearest(key, KEYS)))
     values = {key: _decoded(key, config[key]) for key in KEYS if key in config}
-    keys = _private_keys(values.pop("privateKeys", {}), "privateKeys" in secret_keys, found)
+    keys = _secret_texts("privateKeys", values, secret_keys, found)
+    tls_certificate = _tls_certificate(_secret_texts("tlsCertificate", values, secret_keys, found), found)
+    api_keys = _secret_texts("apiKeys", values, secret_keys, found)
     sites = {
         name: site
         for name, value in _mapping("sites", values.pop("sites", {}), found).items()
@@ -103,7 +112,10 @@ def load(config: Mapping[str, str], project: str, stack: str, secret_keys: Colle
         keep_retired_server_types=general.keep_retired_server_types,
         ssh_public_key=general.ssh_public_key,
         protect=general.protect,
+        load_balancer=general.load_balancer,
         private_keys=keys,
+        tls_certificate=tls_certificate,
+        api_keys=api_keys,
     )
     found = setting_problems(settings)
     if found:
@@ -133,22 +145,36 @@ def _mapping(key: str, value: object, found: list[Problem]) -> dict[str, object]
     if isinstance(value, dict):
         return dict(sorted(cast("dict[str, object]", value).items()))
     reason, remedy = _WANTED["model_type"]
-    found.append(Problem(key, SECRET if key == "privateKeys" else shown(value), reason, remedy))
+    found.append(Problem(key, SECRET if key in _SECRETS else shown(value), reason, remedy))
     return {}
 
 
-def _private_keys(value: object, are_secret: bool, found: list[Problem]) -> dict[str, str]:
-    keys: dict[str, str] = {}
-    for name, key in _mapping("privateKeys", value, found).items():
-        if isinstance(key, str):
-            keys[name] = key
+def _secret_texts(
+    key: str, values: dict[str, object], secret_keys: Collection[str], found: list[Problem]
+) -> dict[str, str]:
+    """The texts by name of one of ``_SECRETS``, taken out of ``values``."""
+    texts: dict[str, str] = {}
+    for name, text in _mapping(key, values.pop(key, {}), found).items():
+        if isinstance(text, str):
+            texts[name] = text
         else:
             reason, remedy = _WANTED["string_type"]
-            found.append(Problem(f"privateKeys.{name}", SECRET, reason, remedy))
-    if keys and not are_secret:
-        command = "pulumi config set --secret --path privateKeys.NODE KEY"
-        found.append(Problem("privateKeys", SECRET, "it stands in plain text in the stack's file", command))
-    return keys
+            found.append(Problem(f"{key}.{name}", SECRET, reason, remedy))
+    if texts and key not in secret_keys:
+        found.append(Problem(key, SECRET, "it stands in plain text in the stack's file", _SECRETS[key]))
+    return texts
+
+
+def _tls_certificate(texts: Mapping[str, str], found: list[Problem]) -> TlsCertificate | None:
+    known = ("certificate", "privateKey")
+    if not texts:
+        return None
+    for name in sorted(texts.keys() - set(known)):
+        found.append(Problem(f"tlsCertificate.{name}", SECRET, "no such key", nearest(name, known)))
+    for name in known:
+        if name not in texts:
+            found.append(Problem(f"tlsCertificate.{name}", "nothing", *_WANTED["missing"]))
+    return TlsCertificate(texts.get("certificate", ""), texts.get("privateKey", ""))
 
 
 def _site(name: str, value: object, found: list[Problem]) -> SiteSettings | None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from ipaddress import IPv4Network, IPv6Network
+from ipaddress import IPv4Network
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StrictStr
-from pydantic.alias_generators import to_camel
+from pydantic import Field, StrictStr
 
+from components.settings.serving import LoadBalancerSettings, ServingSettings, Shares, TlsCertificate
 from components.settings.types import (
+    EVERYWHERE,
     Address4,
     AdminNetwork,
     CertificatePem,
@@ -22,6 +23,7 @@ from components.settings.types import (
     Revision,
     Source,
     SourceNetwork,
+    Strict,
     WireGuardKey,
     Word,
     whole,
@@ -34,22 +36,17 @@ DEFAULT_GCP_RANGE = IPv4Network("172.29.0.0/20")
 """Ranges of the networks that the stack makes itself; apart from 10.0.0.0/8, where overlays are."""
 MAX_MEMBERS = 10_000
 """Machines in one pool; an AWS group or a GCP one takes no more than some thousands."""
-EVERYWHERE: tuple[Source, ...] = (IPv4Network("0.0.0.0/0"), IPv6Network("::/0"))
 DEFAULT_SERVER_TYPE: Mapping[str, str] = {"hetzner": "cx22", "aws": "t3.small", "gcp": "e2-small"}
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, alias_generator=to_camel)
-
-
-class NetworkSettings(_Strict):
+class NetworkSettings(Strict):
     """``network``: the overlay and how its nodes peer."""
 
     overlay: Network4 = IPv4Network("10.100.0.0/16")
     topology: Word = "hub"
 
 
-class HetznerSite(_Strict):
+class HetznerSite(Strict):
     """A Hetzner site. A private network is used when ``network_id`` names one or ``network_cidr`` asks for one."""
 
     cloud: Literal["hetzner"]
@@ -57,6 +54,7 @@ class HetznerSite(_Strict):
     location: Word = DEFAULT_LOCATION
     network_id: NetworkId | None = None
     network_cidr: Network4 | None = None
+    serving: ServingSettings = ServingSettings()
 
     @property
     def region(self) -> str:
@@ -72,7 +70,7 @@ class HetznerSite(_Strict):
         return self.network_id is not None or self.network_cidr is not None
 
 
-class AwsSite(_Strict):
+class AwsSite(Strict):
     """An AWS site. ``vpc_id`` and ``subnet_id`` name a VPC to use; without them the stack makes one.
 
     ``identity_certificates`` are those that AWS signs instance identity documents of the region with.
@@ -86,6 +84,7 @@ class AwsSite(_Strict):
     subnet_id: Word | None = None
     vpc_cidr: Network4 | None = None
     identity_certificates: tuple[CertificatePem, ...] = ()
+    serving: ServingSettings = ServingSettings()
 
     @property
     def made_range(self) -> IPv4Network:
@@ -98,7 +97,7 @@ class AwsSite(_Strict):
         return self.vpc_cidr if self.vpc_id else self.made_range
 
 
-class GcpSite(_Strict):
+class GcpSite(Strict):
     """A GCP site. ``network`` and ``subnetwork`` name a VPC to use; without them the stack makes one with NAT."""
 
     cloud: Literal["gcp"]
@@ -109,6 +108,7 @@ class GcpSite(_Strict):
     network: Word | None = None
     subnetwork: Word | None = None
     subnet_cidr: Network4 | None = None
+    serving: ServingSettings = ServingSettings()
 
     @property
     def made_range(self) -> IPv4Network:
@@ -124,7 +124,7 @@ class GcpSite(_Strict):
 SiteSettings = HetznerSite | AwsSite | GcpSite
 
 
-class _Machine(_Strict):
+class _Machine(Strict):
     site: Word
     address: Address4 | None = None
     image: Word = DEFAULT_IMAGE
@@ -140,13 +140,17 @@ class GatewaySettings(_Machine):
 
 
 class SpokeSettings(_Machine):
-    """A machine that joins through its gateway; ``server_type`` is its cloud's default when None."""
+    """A machine that joins through its gateway; ``server_type`` is its cloud's default when None.
+
+    ``serves`` says whether the load balancer sends it requests.
+    """
 
     server_type: Word | None = None
     public_address: Flag | None = None
+    serves: Flag = True
 
 
-class PoolSettings(_Strict):
+class PoolSettings(Shares):
     """Machines that join at run time. What its cloud has no use for is None or the default (``checks`` sees to it).
 
     The machines of an ``external`` pool are made by others, wherever they are. ``addresses`` is the part of the site's
@@ -185,7 +189,7 @@ class PoolSettings(_Strict):
         return self.kind == "external"
 
 
-class GeneralSettings(_Strict):
+class GeneralSettings(Strict):
     """The settings that are single values or lists."""
 
     network: NetworkSettings = NetworkSettings()
@@ -196,11 +200,16 @@ class GeneralSettings(_Strict):
     keep_retired_server_types: Flag = False
     ssh_public_key: OpenSshKey | None = None
     protect: Flag = True
+    load_balancer: LoadBalancerSettings = LoadBalancerSettings()
 
 
 @dataclass(frozen=True)
 class Settings:
-    """Everything the program is told. ``private_keys`` are secrets: WireGuard private keys (base64) by node."""
+    """Everything the program is told.
+
+    Secrets: ``private_keys``, WireGuard private keys (base64) by node; ``tls_certificate`` and ``api_keys`` (by name),
+    what the load balancer shows and asks for.
+    """
 
     project: str
     stack: str
@@ -217,4 +226,7 @@ class Settings:
     keep_retired_server_types: bool
     ssh_public_key: str | None
     protect: bool
+    load_balancer: LoadBalancerSettings
     private_keys: Mapping[str, str] = field(repr=False)
+    tls_certificate: TlsCertificate | None = field(repr=False)
+    api_keys: Mapping[str, str] = field(repr=False)

@@ -7,17 +7,16 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 
-from components.documents import METRICS_PORT
 from components.images import unknown_image
 from components.settings.errors import shown
 from components.settings.models import AwsSite, GcpSite, HetznerSite, PoolSettings, Settings, SiteSettings
+from components.settings.serving_checks import port_problems
 from overlay.checks import Problem
 
 MAX_TYPES = 40
 """Instance types in an AWS group's launch template overrides (Amazon EC2 Auto Scaling, LaunchTemplate)."""
 MAX_LABELS = 32
 """Of the user's; with ours fewer than AWS (50 tags) and GCP (64 labels) take."""
-SSH_PORT = 22
 _OUR_LABELS = frozenset({"stack", "site", "role", "pool", "node", "name"})
 _LABELS: Mapping[str, tuple[re.Pattern[str], re.Pattern[str], str]] = MappingProxyType(
     {
@@ -64,7 +63,7 @@ def pool_problems(settings: Settings) -> Iterator[Problem]:
     """Everything that is wrong with single pools, whose sites exist."""
     for name, pool in settings.pools.items():
         where, site = f"pools.{name}", settings.sites[pool.site]
-        yield from _port_problems(where, pool)
+        yield from port_problems(f"{where}.port", pool.port)
         if pool.is_external:
             yield from _external_problems(where, pool)
             continue
@@ -130,12 +129,6 @@ def _type_problems(where: str, pool: PoolSettings, site: SiteSettings) -> Iterat
     for name, count in Counter(types).items():
         if count > 1:
             yield Problem(f"{where}.serverTypes", value, f"{name} stands there {count} times", "name it once")
-
-
-def _port_problems(where: str, pool: PoolSettings) -> Iterator[Problem]:
-    taken = {SSH_PORT: "SSH", METRICS_PORT: "the machine's own metrics"}.get(pool.port)
-    if taken is not None:
-        yield Problem(f"{where}.port", str(pool.port), f"{taken} is there", "serve at another port")
 
 
 def _label_problems(where: str, pool: PoolSettings, site: SiteSettings) -> Iterator[Problem]:

@@ -4,26 +4,31 @@ from __future__ import annotations
 
 import base64
 import binascii
-import re
 from ipaddress import IPv4Address, IPv4Network, IPv6Network, ip_network
 from typing import Annotated
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.serialization import Encoding
-from pydantic import BeforeValidator, Field, StrictBool, StrictInt, StrictStr
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, StrictInt, StrictStr
+from pydantic.alias_generators import to_camel
 from pydantic_core import PydanticCustomError
 
 from overlay.model import is_wireguard_key
+from overlay.serving import is_health_path
 
 Source = IPv4Network | IPv6Network
+EVERYWHERE: tuple[Source, ...] = (IPv4Network("0.0.0.0/0"), IPv6Network("::/0"))
 
 WIDEST_ADMIN_V4 = 8
 WIDEST_ADMIN_V6 = 16
 """Prefix lengths: an admin network may not be wider than the largest blocks that one organisation holds."""
 
 
-_HEALTH_PATH = re.compile(r"/[!-~]{0,254}")
+class Strict(BaseModel):
+    """A mapping of the config: camelCase keys, and none that it does not know."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, alias_generator=to_camel)
 
 
 def refusal(reason: str, remedy: str) -> PydanticCustomError:
@@ -114,7 +119,7 @@ def _wireguard_key(value: object) -> str:
 
 def _health_path(value: object) -> str:
     text = _text(value, "/health")
-    if _HEALTH_PATH.fullmatch(text) is None:
+    if not is_health_path(text):
         raise refusal(
             "it is not the path of a URL", "begin it with / and leave spaces and what is not ASCII out, like /health"
         )

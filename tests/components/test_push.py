@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Iterator
-from ipaddress import IPv4Network
+from dataclasses import replace
+from ipaddress import IPv4Network, ip_network
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,14 @@ from pulumi.runtime import rpc
 
 from components import release
 from components.control import ControlPlane, Held, PushError, next_number, parse_status
-from components.push import ReleaseProvider, RosterProvider, roster_document
+from components.plan import make_plan
+from components.push import ReleaseProvider, RosterProvider
+from components.roster_document import balancer_inputs, roster_document
+from components.settings.load import load
 from overlay.pools import AwsIdentity, GcpIdentity, Pool
 from overlay.roster import canonical, content_digest, parse
-from tests.components.configs import burst, static
+from overlay.serving import Check, LoadBalancer
+from tests.components.configs import as_engine_gives, burst, static
 from tests.components.gateways import SIGNING_KEY, Gateway, Time, ca_pem, serving
 from tests.components.recorder import run_program
 
@@ -310,7 +315,34 @@ def test_pools_are_pushed_with_what_they_ask_of_machines(gateway: Gateway, time:
     assert (without["number"], without["digest"] != state["digest"]) == (2, True)
 
 
-@pytest.mark.parametrize("config", [burst(), static()], ids=["pools", "no pools"])
+BALANCED = burst({"loadBalancer": {"enabled": True}, "spokes/aws-1/serves": False})
+
+
+def test_what_is_balanced_is_in_the_roster() -> None:
+    inputs = run_program(BALANCED).named("roster").inputs
+    base, others = {"weight": 10, "backup": False, "maxConns": 32}, {"weight": 5, "backup": True, "maxConns": 0}
+    assert inputs["loadBalancer"] == {
+        "check": {"interval": 2, "rise": 2, "fall": 3},
+        "nodes": {
+            "hetzner-1": {"port": 8000, "healthPath": "/health", **base},
+            "hetzner-2": {"port": 8000, "healthPath": "/health", **base},
+            "gcp-1": {"port": 8000, "healthPath": "/health", **others},
+        },
+        "pools": {"aws-burst": others, "gcp-burst": others, "hetzner-base": base},
+        "trustedProxies": [],
+    }
+    settings = load(as_engine_gives(BALANCED), "hybrid-wireguard", "dev", ())
+    assert parse(canonical(roster_document(inputs, 1))).load_balancer == make_plan(settings).load_balancer
+
+
+def test_proxies_that_are_trusted_are_in_the_roster(gateway: Gateway) -> None:
+    balancer = LoadBalancer(Check(2, 2, 3), {}, {})
+    inputs = inputs_of(gateway, loadBalancer=balancer_inputs(balancer, ["192.0.2.0/24", "2001:db8::/32"]))
+    found = parse(canonical(roster_document(inputs, 1))).load_balancer
+    assert found == replace(balancer, trusted_proxies=(ip_network("192.0.2.0/24"), ip_network("2001:db8::/32")))
+
+
+@pytest.mark.parametrize("config", [burst(), static(), BALANCED], ids=["pools", "no pools", "balanced"])
 def test_what_the_program_registers_is_a_roster_that_gateways_take(config: dict[str, Any]) -> None:
     roster = run_program(config).named("roster").inputs
     document = roster_document(roster, 1)

@@ -16,7 +16,8 @@ from components.settings.load import load
 from tests.components.configs import AWS_POOL, KEY, as_engine_gives, changed, dev
 from tests.components.gateways import ca_pem
 
-REFUSALS = Path(__file__).with_name("refusals.yaml")
+REFUSALS = [Path(__file__).with_name(name) for name in ("refusals.yaml", "refusals_serving.yaml")]
+SECRETS = {"privateKeys", "tlsCertificate", "apiKeys"}
 SPOKES_300 = {f"aws-{number}": {"site": "aws"} for number in range(1, 301)}
 SPOKES_12 = {name: SPOKES_300[name] for name in list(SPOKES_300)[:12]}
 LONG_NODE = f"aws-{'x' * 45}-2"
@@ -118,7 +119,7 @@ GENERATED = [
 
 
 def written() -> list[Case]:
-    """The cases of refusals.yaml."""
+    """The cases of the written tables."""
     return [
         Case(
             case["name"],
@@ -127,7 +128,8 @@ def written() -> list[Case]:
             case["value"],
             case["says"],
         )
-        for case in yaml.safe_load(REFUSALS.read_text())["cases"]
+        for table in REFUSALS
+        for case in yaml.safe_load(table.read_text())["cases"]
     ]
 
 
@@ -138,7 +140,7 @@ CASES = [*written(), *GENERATED]
 def test_a_bad_setting_is_refused(case: Case) -> None:
     config = as_engine_gives(changed(dev(), case.changes))
     with pytest.raises(SettingsError) as refused:
-        load(config, "hybrid-wireguard", "dev", {"privateKeys"})
+        load(config, "hybrid-wireguard", "dev", SECRETS)
     named = [problem for problem in refused.value.problems if problem.subject == case.key]
     assert named, f"no problem names {case.key}: {refused.value}"
     problem = named[0]

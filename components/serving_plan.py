@@ -1,0 +1,46 @@
+"""From settings to what gateways balance requests onto: machines and their shares. Pure, as the rest of the plan."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from components.settings.models import Settings
+from components.settings.serving import Shares
+from overlay.serving import Check, LoadBalancer, Share, Target
+
+_BASE = Share(weight=10, backup=False, max_conns=32)
+_BURST = Share(weight=5, backup=True, max_conns=0)
+DEFAULT_SHARE: Mapping[str, Share] = {"hetzner": _BASE, "aws": _BURST, "gcp": _BURST}
+"""By cloud. What does not fit onto the base machines is for the burst machines, so base machines need a bound."""
+
+
+def _share(settings: Settings, site: str, wanted: Shares) -> Share:
+    default = DEFAULT_SHARE[settings.sites[site].cloud]
+    return Share(
+        default.weight if wanted.weight is None else wanted.weight,
+        default.backup if wanted.backup is None else wanted.backup,
+        default.max_conns if wanted.max_conns is None else wanted.max_conns,
+    )
+
+
+def plan_balancer(settings: Settings) -> LoadBalancer | None:
+    """What gateways balance requests onto; None when they shall not. It trusts no proxy: an edge's are looked up."""
+    wanted = settings.load_balancer
+    if not wanted.enabled:
+        return None
+    nodes: dict[str, Target] = {}
+    for name, spoke in settings.spokes.items():
+        if spoke.serves:
+            serving = settings.sites[spoke.site].serving
+            nodes[name] = Target(serving.port, serving.health_path, _share(settings, spoke.site, serving))
+    pools = {name: _share(settings, pool.site, pool) for name, pool in settings.pools.items()}
+    return LoadBalancer(Check(wanted.check_interval, wanted.rise, wanted.fall), nodes, pools)
+
+
+def balancer_warnings(settings: Settings) -> list[str]:
+    """What a preview warns of: a load balancer that has nothing to send requests to."""
+    balancer = plan_balancer(settings)
+    if balancer is None or balancer.nodes or balancer.pools:
+        return []
+    remedy = "declare a pool, or a spoke that serves"
+    return [f"the load balancer has no machine to send requests to, and will answer them with 503: {remedy}"]
