@@ -89,7 +89,13 @@ class Members:
 
     def tell(self, address: str, secret: str | None) -> dict[str, Any]:
         """The lease of a machine, as it is told; Refusal."""
-        return _told(self._authentic(address, secret))
+        return self._answer(self._authentic(address, secret))
+
+    def _answer(self, lease: Lease) -> dict[str, Any]:
+        """What a machine is told of its lease. ``port`` is where requests come to it: it leaves when they have ended."""
+        kept = self._network.rosters.kept
+        port = next((pool.port for pool in kept.roster.pools if pool.name == lease.pool), None) if kept else None
+        return {**_told(lease), "port": port}
 
     async def change(
         self, address: str, secret: str | None, state: State | None, weight: int | None, reason: str | None
@@ -108,7 +114,7 @@ class Members:
         new = await self._store.run(keep)
         if new is None:
             raise Refusal(404, "no lease has this address")
-        return _told(new)
+        return self._answer(new)
 
     async def leave(self, address: str, secret: str | None, reason: str | None) -> dict[str, Any]:
         """End a machine's lease a moment after this returns; Refusal."""
@@ -125,7 +131,7 @@ class Members:
             raise Refusal(404, "no lease has this address")
         task = self.leaving[new.id] = asyncio.create_task(self._finish(new))
         task.add_done_callback(lambda _: self.leaving.pop(new.id))
-        return _told(new)
+        return self._answer(new)
 
     async def _finish(self, lease: Lease) -> None:
         await asyncio.sleep(LEAVE_SECONDS)

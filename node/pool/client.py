@@ -30,10 +30,11 @@ class RefusalError(Exception):
 
 @dataclass(frozen=True)
 class LeaseState:
-    """The lease as the gateway has it."""
+    """The lease as the gateway has it. ``port`` is the inference server's, None from a gateway that does not tell."""
 
     state: str
     weight: int
+    port: int | None
 
 
 class Backoff:
@@ -91,15 +92,10 @@ class Client:
         return self.public.ask("GET", "/v1/release", limit=0).status == 403
 
     def lease(self, lease: Answer) -> LeaseState:
-        body = self._about(lease, "GET", None)
-        try:
-            found = cast("dict[str, Any]", json.loads(body))
-            return LeaseState(str(found["state"]), int(found["weight"]))
-        except (ValueError, KeyError, TypeError, RecursionError) as error:
-            raise joining.JoinError(f"the lease: {type(error).__name__}") from None
+        return _state(self._about(lease, "GET", None))
 
-    def drain(self, lease: Answer, reason: str) -> None:
-        self._about(lease, "PATCH", {"state": "draining", "reason": reason[:REASON_LENGTH]})
+    def drain(self, lease: Answer, reason: str) -> LeaseState:
+        return _state(self._about(lease, "PATCH", {"state": "draining", "reason": reason[:REASON_LENGTH]}))
 
     def weigh(self, lease: Answer, weight: int, reason: str) -> None:
         self._about(lease, "PATCH", {"weight": weight, "reason": reason[:REASON_LENGTH]})
@@ -117,3 +113,12 @@ def _accepted(reply: Reply) -> bytes:
     if reply.status not in {200, 201}:
         raise RefusalError(reply)
     return reply.body
+
+
+def _state(body: bytes) -> LeaseState:
+    try:
+        found = cast("dict[str, Any]", json.loads(body))
+        port = found.get("port")
+        return LeaseState(str(found["state"]), int(found["weight"]), None if port is None else int(port))
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise joining.JoinError(f"the lease: {type(error).__name__}") from None

@@ -1,11 +1,11 @@
-"""How a machine leaves: the gateway knows at once, the user's drain hook runs, and then the lease ends."""
+"""How a machine leaves: the gateway knows at once, the user's drain hook and the last requests end, then the lease."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
 
-from node.joining import Answer
+from node.joining import Answer, JoinError
 from node.log import say
 from node.pool.client import Client, RefusalError
 from node.pool.system import DRAIN, System
@@ -13,6 +13,8 @@ from node.wireguard import WireGuardError
 
 _GONE = frozenset({403, 404})
 """What the gateway answers about a lease that it does not have (any more)."""
+QUIET_LOOKS = 3
+"""Looks in a row, half a second apart, that find no request: one that was on its way when the gateway heard is there."""
 
 
 class Farewell:
@@ -36,19 +38,22 @@ class Farewell:
         self._tell = tell
         self._has_hook = has_hook
         self._is_known = False
+        self._port: int | None = None
+        self._quiet = 0
 
     def drain(self, limit: Callable[[], float | None], pause: Callable[[], None]) -> bool:
-        """Tell the gateway, and wait for the hook until ``limit`` (monotonic clock); False when that says None.
+        """Tell the gateway, and wait for the hook and the requests until ``limit`` (monotonic clock).
 
-        A hook that has run in this boot does not run again.
+        False when that says None. A hook that has run in this boot does not run again.
         """
         self._announce()
-        while self._drains():
+        while (hook := self._drains()) or self._serves():
             end = limit()
             if end is None:
                 return False
             if time.monotonic() >= end:
-                self._tell("hook", "the drain hook is still at work, but the time is over")
+                who = "the drain hook is" if hook else "requests are"
+                self._tell("hook", f"{who} still at work, but the time is over")
                 break
             pause()
             self._announce()
@@ -73,10 +78,10 @@ class Farewell:
         if self._is_known:
             return
         try:
-            self._client.drain(self._lease, self._reason)
+            self._port = self._client.drain(self._lease, self._reason).port
         except RefusalError as error:
             self._is_known = error.status in _GONE
-        except OSError as error:
+        except (OSError, JoinError) as error:
             self._tell("drain", f"the gateway does not know yet that this machine drains: {error}")
         else:
             self._is_known = True
@@ -95,3 +100,15 @@ class Farewell:
             self._tell("hook", f"the drain hook cannot run: {error}")
             return False
         return state == "activating"
+
+    def _serves(self) -> bool:
+        """Whether there are requests, or were a moment ago; what nobody sends requests to does not serve."""
+        if self._port is None:
+            return False
+        try:
+            count = self._system.connections(self._port)
+        except WireGuardError as error:
+            self._tell("requests", f"whether requests are at work cannot be found out: {error}")
+            return False
+        self._quiet = 0 if count else self._quiet + 1
+        return self._quiet < QUIET_LOOKS

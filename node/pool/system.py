@@ -41,6 +41,10 @@ class System(Protocol):
         """Whether the tunnel's interface is there."""
         ...
 
+    def connections(self, port: int) -> int:
+        """How many TCP connections to a port of this machine are open."""
+        ...
+
     def boot_id(self) -> str:
         """Another one after each boot."""
         ...
@@ -69,6 +73,9 @@ class Systemd:
 
     def has_interface(self) -> bool:
         return Path(f"/sys/class/net/{INTERFACE}").exists()
+
+    def connections(self, port: int) -> int:
+        return len(run(["ss", "-Htn", "state", "established", f"sport = :{port:d}"]).splitlines())
 
     def boot_id(self) -> str:
         return Path("/proc/sys/kernel/random/boot_id").read_text().strip()

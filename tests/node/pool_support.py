@@ -55,6 +55,7 @@ class FakeGateway:
     is_cut: bool = False
     next_host: int = 130
     port: int = 0
+    serving_port: int | None = None
     release: tuple[int, bytes, dict[str, str]] | None = None
 
     def answer(self, method: str, path: str, by_tunnel: bool, headers: dict[str, str], body: bytes) -> Reply:
@@ -122,7 +123,7 @@ class FakeGateway:
             del self.leases[public_key]
         else:
             self.log.append("get")
-        return 200, {}, json.dumps({"schema_version": 1, **lease}).encode()
+        return 200, {}, json.dumps({"schema_version": 1, **lease, "port": self.serving_port}).encode()
 
     def said(self) -> list[str]:
         """The log without the questions after the lease."""
@@ -241,9 +242,11 @@ class MemorySystem:
 
     states: dict[str, str] = field(default_factory=dict[str, str])
     log: list[str] = field(default_factory=list[str])
+    looks: list[int] = field(default_factory=list[int])
     interface: bool = False
     stopping: bool = False
     boot: str = "boot 1"
+    requests: int = 0
 
     def restart(self, unit: str) -> None:
         self.log.append(f"restart {unit}")
@@ -268,6 +271,10 @@ class MemorySystem:
 
     def has_interface(self) -> bool:
         return self.interface
+
+    def connections(self, port: int) -> int:
+        self.looks.append(port)
+        return self.requests
 
     def boot_id(self) -> str:
         return self.boot

@@ -7,6 +7,7 @@ import json
 import pytest
 
 from node.pool import agent as agents
+from node.pool.drain import QUIET_LOOKS
 from node.pool.system import DRAIN
 from node.pool.watch import Watcher
 from node.pool.watch.hetzner import Hetzner
@@ -115,6 +116,33 @@ def test_a_machine_whose_gateway_is_gone_powers_off_when_its_time_is_over(
     member.gateway.is_cut = False
     wait_for("the leave", lambda: left(member))
     assert not member.gateway.leases
+
+
+def test_a_machine_leaves_when_its_last_request_has_ended(member: Member) -> None:
+    member.gateway.serving_port = 8000
+    member.system.requests = 1
+    member.start()
+    wait_for("the network", member.is_member)
+    member.metadata.texts[ACTION] = SPOT
+    wait_for("a few looks", lambda: len(member.system.looks) > 2 * QUIET_LOOKS)
+    assert member.gateway.said()[1:] == ['patch {"reason": "spot interruption (terminate)", "state": "draining"}']
+    looks = len(member.system.looks)
+    member.system.requests = 0
+    wait_for("the leave", lambda: left(member))
+    assert set(member.system.looks) == {8000}
+    assert len(member.system.looks) >= looks + QUIET_LOOKS - 1, "one look may have come between the two lines"
+
+
+def test_requests_that_do_not_end_are_not_waited_for_beyond_the_notice(
+    member: Member, capfd: pytest.CaptureFixture[str]
+) -> None:
+    member.gateway.serving_port = 8000
+    member.system.requests = 1
+    member.start()
+    wait_for("the network", member.is_member)
+    member.metadata.texts[ACTION] = '{"action": "terminate", "time": "2020-01-01T00:00:00Z"}'
+    wait_for("the leave", lambda: left(member))
+    assert "requests are still at work, but the time is over" in capfd.readouterr().err
 
 
 def test_a_machine_at_risk_gets_less_to_do_and_stays(member: Member) -> None:
