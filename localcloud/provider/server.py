@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from importlib.util import find_spec
 
 import grpc
 from pulumi.runtime.proto import provider_pb2_grpc
@@ -15,19 +16,26 @@ from localcloud.provider.clouds import KINDS, LOOKUPS, project
 from localcloud.provider.ledger import Applies, Ledger
 from localcloud.provider.servicer import Provider
 
-PACKAGES = ("hcloud", "aws", "gcp", "tls")
+ALWAYS = ("hcloud", "aws", "gcp", "tls")
+EXTRA = "cloudflare"
+"""Served where its SDK is installed. It takes ten seconds to import, so it is imported only when it is asked for."""
 _THREADS = 32
 """Requests under way at once for a package; the engine asks for 16 resources in parallel unless told otherwise."""
 
 
+def packages() -> tuple[str, ...]:
+    """What is served here."""
+    return (*ALWAYS, EXTRA) if find_spec(f"pulumi_{EXTRA}") else ALWAYS
+
+
 class Providers:
-    """The four servers over one world."""
+    """The servers over one world."""
 
     def __init__(self, cloud: Cloud, fabric: Applies) -> None:
         self.ledger = Ledger(cloud.world, fabric, project)
         self.ports: dict[str, int] = {}
         self._servers: list[grpc.Server] = []
-        for package in PACKAGES:
+        for package in packages():
             server = grpc.server(
                 ThreadPoolExecutor(_THREADS, thread_name_prefix=package),
                 options=[("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)],
@@ -41,8 +49,8 @@ class Providers:
             self._servers.append(server)
 
     def warm(self) -> None:
-        """Import the SDKs in the background."""
-        threading.Thread(target=lambda: [catalogue.warm(package) for package in PACKAGES], daemon=True).start()
+        """Import the SDKs that most programs use, in the background."""
+        threading.Thread(target=lambda: [catalogue.warm(package) for package in ALWAYS], daemon=True).start()
 
     def stop(self) -> None:
         """Refuse new requests at once, let those under way end, and return then."""

@@ -43,7 +43,7 @@ def _sent(struct: Struct) -> Properties:
 
 
 class Provider(provider_pb2_grpc.ResourceProviderServicer):
-    """One package: hcloud, aws, gcp or tls."""
+    """One package: hcloud, aws, gcp, tls or cloudflare."""
 
     def __init__(self, package: str, kinds: Mapping[str, Kind], lookups: Mapping[str, Lookup], ledger: Ledger) -> None:
         self.package = package

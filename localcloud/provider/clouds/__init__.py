@@ -1,15 +1,14 @@
 """The clouds: every kind and lookup by its token, and the machines of all of them."""
 
-from localcloud.provider.clouds import aws, gcp, hcloud
+from localcloud.provider.clouds import aws, cloudflare, gcp, hcloud
 from localcloud.provider.kind import Kind, Lookup
 from localcloud.provider.tls import kinds as tls
 from localcloud.provider.world import World
 from localcloud.spec import MachineSpec
 
-KINDS: dict[str, Kind] = {kind.token: kind for kind in (*hcloud.KINDS, *aws.KINDS, *gcp.KINDS, *tls.KINDS)}
-LOOKUPS: dict[str, Lookup] = {
-    lookup.token: lookup for lookup in (*hcloud.LOOKUPS, *aws.LOOKUPS, *gcp.LOOKUPS, *tls.LOOKUPS)
-}
+_CLOUDS = (hcloud, aws, gcp, tls, cloudflare)
+KINDS: dict[str, Kind] = {kind.token: kind for cloud in _CLOUDS for kind in cloud.KINDS}
+LOOKUPS: dict[str, Lookup] = {lookup.token: lookup for cloud in _CLOUDS for lookup in cloud.LOOKUPS}
 
 
 def project(world: World) -> dict[str, MachineSpec]:

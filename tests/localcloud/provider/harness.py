@@ -84,7 +84,7 @@ class Change:
 
 
 class Harness:
-    """All four providers of one local cloud."""
+    """All providers of one local cloud."""
 
     def __init__(self, directory: Path, config: Mapping[str, str] = CONFIG) -> None:
         self.cloud = Cloud(directory)

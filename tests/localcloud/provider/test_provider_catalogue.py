@@ -23,6 +23,7 @@ aws: Vpc Subnet InternetGateway RouteTable Route RouteTableAssociation KeyPair S
  SecurityGroupEgressRule Instance Eip EipAssociation LaunchTemplate Group LifecycleHook Role InstanceProfile
 gcp: Network Subnetwork Router RouterNat Firewall Instance Address InstanceTemplate RegionInstanceGroupManager Account
 tls: PrivateKey SelfSignedCert LocallySignedCert CertRequest
+cloudflare: DnsRecord OriginCaCertificate LoadBalancerMonitor LoadBalancerPool LoadBalancer Healthcheck ZoneSetting
 """
 
 

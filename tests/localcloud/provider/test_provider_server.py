@@ -26,7 +26,7 @@ def test_the_daemon_is_told_the_ports_and_writes_them_down(tmp_path: Path) -> No
     ports = providers.ports
     assert json.loads(cloud.providers.read_text()) == ports
     assert stat.S_IMODE(cloud.providers.stat().st_mode) == 0o600
-    assert ports.keys() == {"hcloud", "aws", "gcp", "tls"}
+    assert ports.keys() == {"hcloud", "aws", "gcp", "tls", "cloudflare"}
     for package, port in ports.items():
         with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
             stub: Any = provider_pb2_grpc.ResourceProviderStub(channel)
