@@ -27,6 +27,8 @@ STRANGER_ADDRESS = "198.51.100.7"
 """Somebody else on the internet."""
 GOOGLE_ADDRESS = "192.0.2.10"
 """What stands for Google's own servers."""
+EDGE_ADDRESS = "192.0.2.130"
+"""What stands for a server of Cloudflare's edge; among the addresses that are published as Cloudflare's here."""
 
 
 class LocalCloudError(Exception):
@@ -74,6 +76,11 @@ class Cloud:
     def google(self) -> str:
         """Network namespace of what stands for Google's own servers."""
         return f"{self.prefix}google"
+
+    @property
+    def edge(self) -> str:
+        """Network namespace of what stands for Cloudflare's edge."""
+        return f"{self.prefix}edge"
 
     def machine_namespace(self, slot: int) -> str:
         """Network namespace of the machine in `slot`."""

@@ -1,4 +1,4 @@
-"""Processes at the desk and at the stranger's place: engines, shells and whatever `run` was given."""
+"""Processes at the desk, at the stranger's place and at the edge: engines, shells and whatever `run` was given."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ KILL_SECONDS = 10
 def of(cloud: Cloud, *, engines: bool = False) -> list[int]:
     """Their numbers, or those of `engines` alone, without this process and those that it runs under."""
     places: set[tuple[int, int]] = set()
-    for name in (cloud.desk, cloud.stranger):
+    for name in (cloud.desk, cloud.stranger, cloud.edge):
         if (NETNS / name).exists():
             status = (NETNS / name).stat()
             places.add((status.st_dev, status.st_ino))

@@ -63,6 +63,7 @@ Exit status: the shell's; 125 when there is no such machine running.""",
   python -m localcloud run -- curl -k https://198.18.1.1:8443/v1/status
   python -m localcloud run -- pulumi preview                                     where there is a pulumi CLI on PATH
   python -m localcloud run --from internet -- curl -m 2 telnet://198.18.1.1:22   SSH: nobody answers a stranger
+  python -m localcloud run --from edge -- curl -k https://198.18.1.1/health      as Cloudflare asks a gateway
 
 Exit status: the command's; 127 when there is no such command, 125 when the local cloud is not up.""",
     "stop": "`start` boots it again from its disk.",
@@ -197,8 +198,8 @@ def _add_running_commands(add: _Add) -> None:
         "run", running.run, "run a command at the desk, with providers, backend and passphrase set (no CMD: a shell)"
     )
     run.add_argument(
-        "--from", dest="source", choices=("desk", "internet"), default="desk",
-        help="desk (default), or internet: a stranger's address",
+        "--from", dest="source", choices=("desk", "internet", "edge"), default="desk",
+        help="desk (default), internet: a stranger's address, or edge: an address of Cloudflare's",
     )  # fmt: skip
     run.add_argument("argv", nargs=argparse.REMAINDER, metavar="-- CMD", help="the command with its arguments")
 

@@ -1,4 +1,4 @@
-"""Commands that run something: on a machine, at the desk, or from a stranger's address."""
+"""Commands that run something: on a machine, at the desk, or from somebody else's address on the internet."""
 
 from __future__ import annotations
 
@@ -37,8 +37,9 @@ def shell(cloud: Cloud, options: argparse.Namespace) -> int:
 
 
 def run(cloud: Cloud, options: argparse.Namespace) -> int:
-    """run: this process moves to the desk (or to the stranger's place) and becomes the command."""
-    namespace = NETNS / (cloud.desk if options.source == "desk" else cloud.stranger)
+    """run: this process moves to the desk (or to the stranger's place, or the edge) and becomes the command."""
+    places = {"desk": cloud.desk, "internet": cloud.stranger, "edge": cloud.edge}
+    namespace = NETNS / places[options.source]
     if not namespace.exists():
         raise LocalCloudError("the local cloud is not up: `python -m localcloud up` makes it")
     variables = dict(os.environ)

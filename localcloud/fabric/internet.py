@@ -13,7 +13,15 @@ from typing import Any, cast
 from localcloud.cloud import NETNS, Cloud
 from localcloud.fabric.firewall import METADATA_ADDRESS, UPLINK, Router, render
 from localcloud.fabric.links import GATEWAY
-from localcloud.fabric.plan import DESK_DEVICE, GOOGLE_DEVICE, PLACES, STRANGER_DEVICE, uplink_address, uplink_device
+from localcloud.fabric.plan import (
+    DESK_DEVICE,
+    EDGE_DEVICE,
+    GOOGLE_DEVICE,
+    PLACES,
+    STRANGER_DEVICE,
+    uplink_address,
+    uplink_device,
+)
 from localcloud.fabric.process import run
 
 _TRANSIT = "100.64.0.1"
@@ -35,8 +43,13 @@ def namespaces(prefix: str) -> list[str]:
 
 
 def ensure_internet(cloud: Cloud) -> None:
-    """Make the internet with desk, stranger and Google on it, unless they are there whole."""
-    ends = {DESK_DEVICE: cloud.desk, STRANGER_DEVICE: cloud.stranger, GOOGLE_DEVICE: cloud.google}
+    """Make the internet with desk, stranger, Google and edge on it, unless they are there whole."""
+    ends = {
+        DESK_DEVICE: cloud.desk,
+        STRANGER_DEVICE: cloud.stranger,
+        GOOGLE_DEVICE: cloud.google,
+        EDGE_DEVICE: cloud.edge,
+    }
     if _is_whole(cloud.internet) and all((NETNS / namespace).exists() for namespace in ends.values()):
         return
     delete_namespaces(cloud.internet, *ends.values())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 
-from localcloud.cloud import DESK_ADDRESS, GOOGLE_ADDRESS, STRANGER_ADDRESS
+from localcloud.cloud import DESK_ADDRESS, EDGE_ADDRESS, GOOGLE_ADDRESS, STRANGER_ADDRESS
 from localcloud.fabric.firewall import Cut, Port, Router
 from localcloud.fabric.store import Record
 from localcloud.spec import INTERNET, Interface
@@ -12,7 +12,13 @@ from localcloud.spec import INTERNET, Interface
 DESK_DEVICE = "desk"
 STRANGER_DEVICE = "stranger"
 GOOGLE_DEVICE = "google"
-PLACES = {DESK_DEVICE: DESK_ADDRESS, STRANGER_DEVICE: STRANGER_ADDRESS, GOOGLE_DEVICE: GOOGLE_ADDRESS}
+EDGE_DEVICE = "edge"
+PLACES = {
+    DESK_DEVICE: DESK_ADDRESS,
+    STRANGER_DEVICE: STRANGER_ADDRESS,
+    GOOGLE_DEVICE: GOOGLE_ADDRESS,
+    EDGE_DEVICE: EDGE_ADDRESS,
+}
 """Who is on the internet without being a machine: the internet's end of the link to it -> its address."""
 
 
