@@ -23,14 +23,15 @@ from typing import Any
 import aiohttp
 
 PATIENCE = 150.0
-"""Seconds that an answer may take: longer than a gateway waits for a machine."""
+"""Longer than a gateway waits for a machine."""
 
 
 @dataclass(frozen=True)
 class Task:
     """`rate` requests a second (whatever the answers take), or `clients` that ask one request after the other.
 
-    `seconds` 0 is until told. `body` is the request's JSON. With `keeps` a client keeps its connections.
+    `seconds` 0 is until told. `body` is the request's JSON. With `keeps` a client keeps its connections. `patience` is
+    how many seconds it waits for a word.
     """
 
     url: str
@@ -40,6 +41,7 @@ class Task:
     clients: int = 0
     seconds: float = 0.0
     keeps: bool = False
+    patience: float = PATIENCE
 
 
 @dataclass(frozen=True)
@@ -144,7 +146,7 @@ async def measured(task: Task) -> list[Outcome]:
     """What became of the task's requests."""
     context = ssl.create_default_context(cadata=task.ca_pem) if task.ca_pem else False
     connector = aiohttp.TCPConnector(ssl=context, limit=0, force_close=not task.keeps)
-    timeout = aiohttp.ClientTimeout(total=None, sock_connect=PATIENCE, sock_read=PATIENCE)
+    timeout = aiohttp.ClientTimeout(total=None, sock_connect=task.patience, sock_read=task.patience)
     async with aiohttp.ClientSession(connector=connector, timeout=timeout) as session:
         load = Load(task, session)
         await load.run()

@@ -1,0 +1,125 @@
+"""What becomes of steady requests while machines come and go, and the roster and the certificate change."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from bench.figures import Row
+from bench.load import Outcome, in_flight
+from bench.serving import Served, Serving, until
+
+RATE = 50.0
+"""Requests a second."""
+SECONDS = 2.0
+"""What each answer takes."""
+POOL = "aws-burst"
+VICTIM, VICTIM_ADDRESS = "hetzner-2", "10.100.1.2"
+"""The machine whose plug is pulled."""
+NEW_NAME = "inference.example.com"
+
+Change = Callable[[Callable[[dict[str, Any]], object]], object]
+"""Applies a change of the stack's settings."""
+
+
+@dataclass(frozen=True)
+class Report:
+    """What was seen. `killed` and `noticed` are seconds since the epoch: when the plug was pulled, and when the gateway
+    had taken the machine out. `refused` are the lines of the gateway's log with a status from 400 on."""
+
+    outcomes: Sequence[Outcome]
+    refused: Sequence[Served]
+    killed: float
+    noticed: float
+
+    @property
+    def failed(self) -> list[Outcome]:
+        return [each for each in self.outcomes if each.error]
+
+    @property
+    def in_flight(self) -> list[Outcome]:
+        """The failed ones that had been sent when the plug was pulled."""
+        return in_flight(self.failed, self.killed)
+
+    @property
+    def too_early(self) -> list[Outcome]:
+        """The failed ones that were sent after that and before the gateway took the machine out."""
+        return [each for each in self.failed if self.killed < each.sent < self.noticed]
+
+    @property
+    def unexplained(self) -> list[Outcome]:
+        """The failed ones that nothing excuses."""
+        excused = [*self.in_flight, *self.too_early]
+        return [each for each in self.failed if each not in excused]
+
+    @property
+    def sent_elsewhere(self) -> list[Served]:
+        """What the gateway's log says to have failed at another machine than the victim."""
+        return [each for each in self.refused if not each.upstreams[-1].startswith(f"{VICTIM_ADDRESS}:")]
+
+    @property
+    def machines(self) -> Counter[str]:
+        """Answers by machine."""
+        return Counter(each.machine for each in self.outcomes if not each.error)
+
+
+def steady(serving: Serving, change: Change, patience: float, say: Callable[[str], None]) -> Report:
+    """Do everything that may happen to machines that serve, one after the other, under load.
+
+    `patience` is how many seconds a client waits for an answer. The machines are as many as before in the end, the
+    settings are others.
+    """
+    place, before = serving.place, len(serving.served())
+
+    def flows() -> bool:
+        return len(serving.served()) - before > 2 * RATE * SECONDS
+
+    with serving.load(serving.task({"seconds": SECONDS}, rate=RATE, patience=patience)) as outcomes:
+        until("requests and answers", flows)
+        say("one machine is interrupted")
+        members = serving.members(POOL)
+        gone = members[0]
+        place.run("interrupt", gone)
+        serving.wait_for_rotation("the interrupted one out", lambda names: gone not in names)
+
+        say("another loses its power")
+        killed = time.time()
+        place.run("kill", VICTIM)
+        noticed = serving.wait_for_rotation("the killed one out", lambda names: VICTIM not in names)
+
+        say("the pool grows and shrinks")
+        for count in (len(members) + 2, len(members)):
+            place.run("scale", POOL, str(count))
+            serving.wait_for_members(POOL, count)
+
+        say("the roster changes")
+        change(lambda config: config["pools"][POOL].update(weight=3))
+        until("the other weight", lambda: serving.weights(POOL) == {3})
+
+        say("the certificate is renewed")
+        certificate = serving.certificate()
+        change(lambda config: config["loadBalancer"].update(serverNames=[NEW_NAME]))
+        until("the other certificate", lambda: serving.certificate() != certificate)
+
+        say("the killed one comes back")
+        place.run("start", VICTIM)
+        serving.wait_for_rotation("the killed one back", lambda names: VICTIM in names)
+    refused = [each for each in serving.served()[before:] if each.status >= 400]
+    return Report(outcomes, refused, killed, noticed)
+
+
+def report_rows(report: Report) -> list[Row]:
+    """What was seen, as lines of the table."""
+    return [
+        Row(
+            f"requests, {RATE:g} a second with answers of {SECONDS:g} s, while machines come and go",
+            str(len(report.outcomes)),
+        ),
+        Row("  in flight on the machine whose power went", str(len(report.in_flight))),
+        Row("  lost to it before it was noticed", str(len(report.too_early))),
+        Row("  from its end until it gets no request", f"{report.noticed - report.killed:.1f} s"),
+        Row("  lost otherwise", str(len(report.unexplained)), aim="0"),
+    ]
