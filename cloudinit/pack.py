@@ -26,7 +26,12 @@ _SPOKE = _COMMON | {"etc/nftables.conf": KIT / "spoke.nft"}
 KITS: Mapping[str, Mapping[str, Path]] = MappingProxyType(
     {
         "gateway": _COMMON
-        | {"etc/nftables.conf": KIT / "gateway.nft", "etc/sysctl.d/90-hybridnet.conf": KIT / "gateway.sysctl"},
+        | {
+            "etc/nftables.conf": KIT / "gateway.nft",
+            "etc/sysctl.d/90-hybridnet.conf": KIT / "gateway.sysctl",
+            f"{_UNITS}/nginx.service.d/hybridnet.conf": KIT / "nginx.conf",
+            "usr/local/lib/hybridnet/take-nginx": KIT / "take-nginx",
+        },
         "spoke": _SPOKE,
         "pool": _SPOKE
         | {

@@ -33,13 +33,17 @@ PACKAGES = (
     "unattended-upgrades",
 )
 """The same names in Debian 12, Ubuntu 22.04 and 24.04: one unknown name and apt would install none."""
-GATEWAY_PACKAGES = (*PACKAGES, "python3-jwt")
+GATEWAY_PACKAGES = (*PACKAGES, "python3-jwt", "nginx")
 APT_CONFIG = """Acquire::Retries "9";
 APT::Periodic::Update-Package-Lists "1";
 APT::Periodic::Unattended-Upgrade "1";
 """
 """Written before the packages are installed, since a machine whose first boot misses them stays out for good."""
-
+NGINX_CONDITION = """[Unit]
+ConditionPathExistsGlob=/var/lib/hybridnet/nginx/*.conf
+"""
+"""Written before the packages are installed, too, since that starts nginx: with the distribution's page, were it not
+for this."""
 
 _REMEDIES: Mapping[str, str] = MappingProxyType(
     {
@@ -131,6 +135,7 @@ def render_gateway(boot: GatewayBoot) -> str:
         GATEWAY_PACKAGES,
         ("nftables", "wg-quick@wg0", "hybridnet"),
         [
+            _File("/etc/systemd/system/nginx.service.d/condition.conf", NGINX_CONDITION),
             _File("/etc/hybridnet/sets.nft", sets),
             _File("/etc/hybridnet/tls.crt", boot.tls_certificate_pem),
             _config("gateway", boot.name, f"{boot.address}:{CONTROL_PORT}", boot.signing_public_key),

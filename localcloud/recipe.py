@@ -12,7 +12,7 @@ PACKAGES: Sequence[str] = (
 )  # fmt: skip
 """Installed in the image. WireGuard in user space stands in for the kernel module that clouds' images bring."""
 
-OFFLINE: Sequence[str] = ("wireguard-tools",)
+OFFLINE: Sequence[str] = ("nginx", "wireguard-tools")
 """What first boots install, fetched with everything that it depends on."""
 
 MASKED: Sequence[str] = (

@@ -1,27 +1,39 @@
-"""The sets of the host's firewall that follow the roster: who may speak WireGuard to a gateway, and who may use SSH."""
+"""The sets of the host's firewall that follow the roster.
+
+Who may speak WireGuard to a gateway, who may use SSH on it, and which machines reach each other's Kubernetes API
+(TCP 6443) through it.
+"""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+from itertools import groupby, product
 from typing import Any, Protocol, cast
 
+from node.log import say
 from node.wireguard import WireGuardError, run
+from overlay.fields import Source
+from overlay.roster import Roster
 
-Source = IPv4Network | IPv6Network
 Interval = tuple[int, int]
 """First and last address, as numbers."""
+Element = tuple[Interval, ...]
+"""Of a set: one interval; in a set of pairs two, the source's and the destination's."""
+Sets = Mapping[str, list[Element]]
+"""Set name -> its elements, in order. A name ends with the version of its addresses."""
 
 TABLE = "inet hybridnet"
 RULES = "/etc/nftables.conf"
+KUBE_PAIRS = "kube_pairs4"
 
 
 class Firewall(Protocol):
     """The host's firewall; raises WireGuardError."""
 
-    def keep(self, wireguard_sources: Iterable[Source], admin_cidrs: Iterable[Source]) -> bool:
-        """Make the sets hold exactly these; whether anything had to change."""
+    def keep(self, roster: Roster) -> bool:
+        """Make the sets hold exactly what ``roster`` says; whether anything had to change."""
         ...
 
 
@@ -36,21 +48,50 @@ def merged(intervals: Iterable[Interval]) -> list[Interval]:
     return found
 
 
-def desired_sets(wireguard_sources: Iterable[Source], admin_cidrs: Iterable[Source]) -> dict[str, list[Interval]]:
-    """Set name -> its addresses."""
+def _plain(sources: Iterable[Source], version: int) -> list[Element]:
+    return [
+        (interval,)
+        for interval in merged(
+            (int(source.network_address), int(source.broadcast_address))
+            for source in sources
+            if source.version == version
+        )
+    ]
+
+
+def kube_groups(roster: Roster) -> dict[str, list[Interval]]:
+    """Group -> its addresses: a site's spokes, or a pool's range.
+
+    Spokes with nobody else's address between them are one interval, so that there are few, whatever was pinned where.
+    """
+    taken = [
+        (int(node.address), int(node.address), f"site {node.site}" if node.role == "spoke" else "")
+        for node in roster.nodes
+    ] + [
+        (int(pool.addresses.network_address), int(pool.addresses.broadcast_address), f"pool {pool.name}")
+        for pool in roster.pools
+    ]
     found: dict[str, list[Interval]] = {}
-    for name, sources in (("wg_sources", tuple(wireguard_sources)), ("admin", tuple(admin_cidrs))):
-        for version in (4, 6):
-            found[f"{name}{version}"] = merged(
-                (int(source.network_address), int(source.broadcast_address))
-                for source in sources
-                if source.version == version
-            )
+    for group, run_of in groupby(sorted(taken), key=lambda each: each[2]):
+        members = list(run_of)
+        if group:
+            found.setdefault(group, []).append((members[0][0], members[-1][1]))
     return found
 
 
+def desired_sets(roster: Roster) -> dict[str, list[Element]]:
+    """What the sets are to hold."""
+    return {
+        "wg_sources4": _plain(roster.wireguard_sources, 4),
+        "wg_sources6": _plain(roster.wireguard_sources, 6),
+        "admin4": _plain(roster.admin_cidrs, 4),
+        "admin6": _plain(roster.admin_cidrs, 6),
+        KUBE_PAIRS: sorted(pair for group in kube_groups(roster).values() for pair in product(group, repeat=2)),
+    }
+
+
 def _interval(element: Any) -> Interval:
-    """An element of a set as ``nft -j`` prints it: an address, a prefix or a range."""
+    """A part of an element as ``nft -j`` prints it: an address, a prefix or a range."""
     if isinstance(element, str):
         return int(ip_address(element)), int(ip_address(element))
     shape = cast("dict[str, Any]", element)
@@ -61,41 +102,72 @@ def _interval(element: Any) -> Interval:
     return int(ip_address(first)), int(ip_address(last))
 
 
-def observed_sets(listing: str) -> dict[str, list[Interval]]:
-    """Set name -> its addresses, from the output of ``nft -j list table``."""
+def _element(listed: Any) -> Element:
+    if isinstance(listed, dict) and "concat" in listed:
+        return tuple(_interval(part) for part in cast("dict[str, list[Any]]", listed)["concat"])
+    return (_interval(listed),)
+
+
+def _elements(listed: list[Any]) -> list[Element]:
+    found = sorted(_element(each) for each in listed)
+    if all(len(each) == 1 for each in found):
+        return [(interval,) for interval in merged(each[0] for each in found)]
+    return found
+
+
+def observed_sets(listing: str) -> dict[str, list[Element]]:
+    """What the sets hold, from the output of ``nft -j list table``."""
     items = cast("list[dict[str, Any]]", json.loads(listing)["nftables"])
-    return {
-        item["set"]["name"]: merged(_interval(element) for element in item["set"].get("elem", []))
-        for item in items
-        if "set" in item
-    }
+    return {item["set"]["name"]: _elements(item["set"].get("elem", [])) for item in items if "set" in item}
 
 
-def script(sets: Mapping[str, list[Interval]]) -> str:
+def script(sets: Sets) -> str:
     """What makes nft(8) hold ``sets`` in one step."""
     lines: list[str] = []
-    for name, intervals in sets.items():
+    for name, elements in sets.items():
         lines.append(f"flush set {TABLE} {name}")
-        if intervals:
-            kind = IPv4Network if name.endswith("4") else IPv6Network
-            address = type(kind(0).network_address)
-            elements = ", ".join(f"{address(first)}-{address(last)}" for first, last in intervals)
-            lines.append(f"add element {TABLE} {name} {{ {elements} }}")
+        if elements:
+            kind = IPv4Address if name.endswith("4") else IPv6Address
+            texts = (" . ".join(f"{kind(first)}-{kind(last)}" for first, last in element) for element in elements)
+            lines.append(f"add element {TABLE} {name} {{ {', '.join(texts)} }}")
     return "\n".join(lines) + "\n"
 
 
 class NftTool:
-    """The machine's own firewall, through nft(8)."""
+    """The machine's own firewall, through nft(8); ``rules`` are first boot's."""
 
-    def keep(self, wireguard_sources: Iterable[Source], admin_cidrs: Iterable[Source]) -> bool:
-        desired = desired_sets(wireguard_sources, admin_cidrs)
+    def __init__(self, rules: str = RULES) -> None:
+        self._rules = rules
+        self._told = False
+
+    def keep(self, roster: Roster) -> bool:
+        desired = desired_sets(roster)
+        flushed = False
         try:
-            observed = observed_sets(run(["nft", "-j", "list", "table", *TABLE.split()]))
+            listing = self._list()
         except WireGuardError:
-            # Somebody flushed the ruleset: first boot's rules come back with the sets, in one step.
-            run(["nft", "-f", "-"], f'include "{RULES}"\n' + script(desired))
-            return True
-        wrong = {name: intervals for name, intervals in desired.items() if observed.get(name) != intervals}
+            # Somebody flushed the ruleset: first boot's rules come back, with the sets that every gateway has, in one
+            # step. Until the other set follows, its port is closed.
+            first = script({name: elements for name, elements in desired.items() if name != KUBE_PAIRS})
+            run(["nft", "-f", "-"], f'include "{self._rules}"\n' + first)
+            flushed, listing = True, self._list()
+        observed = observed_sets(listing)
+        if KUBE_PAIRS not in observed:
+            self._tell()
+            del desired[KUBE_PAIRS]
+        wrong = {name: elements for name, elements in desired.items() if observed.get(name) != elements}
         if wrong:
             run(["nft", "-f", "-"], script(wrong))
-        return bool(wrong)
+        return flushed or bool(wrong)
+
+    @staticmethod
+    def _list() -> str:
+        return run(["nft", "-j", "list", "table", *TABLE.split()])
+
+    def _tell(self) -> None:
+        if not self._told:
+            self._told = True
+            say(
+                f"{self._rules} is from before gateways kept TCP 6443 within a site's spokes or a pool, and lets it "
+                "pass between all machines: raise this gateway's revision to make it anew"
+            )

@@ -20,7 +20,6 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.x509.oid import NameOID
 
-from node.firewall import Source
 from node.wireguard import Change, PeerState, WireGuardError
 from overlay.model import Network, Node, Site
 from overlay.roster import Roster, canonical
@@ -174,13 +173,11 @@ class MemoryWireGuard:
 
 @dataclass
 class MemoryFirewall:
-    wireguard_sources: tuple[Source, ...] = ()
-    admin_cidrs: tuple[Source, ...] = ()
+    roster: Roster | None = None
 
-    def keep(self, wireguard_sources: Iterable[Source], admin_cidrs: Iterable[Source]) -> bool:
-        before = (self.wireguard_sources, self.admin_cidrs)
-        self.wireguard_sources, self.admin_cidrs = tuple(wireguard_sources), tuple(admin_cidrs)
-        return before != (self.wireguard_sources, self.admin_cidrs)
+    def keep(self, roster: Roster) -> bool:
+        before, self.roster = self.roster, roster
+        return before != roster
 
 
 @dataclass

@@ -1,24 +1,60 @@
-"""The firewall's sets, against nft itself where this host lets us make a network namespace."""
+"""The firewall's sets and rules, against nft itself where this host lets us make network namespaces."""
 
 from __future__ import annotations
 
 import json
 import shutil
 import subprocess
-from ipaddress import ip_network
+import sys
+from dataclasses import replace
+from ipaddress import IPv4Address, IPv4Network, ip_network
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from node.firewall import desired_sets, merged, observed_sets, script
+from node.firewall import KUBE_PAIRS, desired_sets, kube_groups, merged, observed_sets, script
+from node.wireguard import WireGuardError
+from overlay.model import Node, Site
+from overlay.pools import Pool
+from overlay.roster import Roster, canonical, parse
+from tests.node.support import key, roster
 
 TABLE = """table inet hybridnet {
   set wg_sources4 { type ipv4_addr; flags interval; }
   set wg_sources6 { type ipv6_addr; flags interval; }
+  set kube_pairs4 { type ipv4_addr . ipv4_addr; flags interval; }
   set admin4 { type ipv4_addr; flags interval; elements = { 192.0.2.0/24 } }
   set admin6 { type ipv6_addr; flags interval; }
 }
 """
+
+
+def number(address: str) -> int:
+    return int(IPv4Address(address))
+
+
+def spoke(address: str, site: str = "hetzner") -> Node:
+    name = f"{site}-{address.replace('.', '-')}"
+    return Node(name, site, IPv4Address(address), "spoke", key(name))
+
+
+def pool(name: str, addresses: str, site: str = "hetzner") -> Pool:
+    return Pool(name, site, IPv4Network(addresses), 4, "0" * 64, 60, 60, 8000, "/health")
+
+
+def grouped(*machines: Node | Pool) -> Roster:
+    """A roster with the sites hetzner and aws, a gateway in the first, and ``machines``."""
+    made = roster(1, spokes=0)
+    gateway = replace(made.node("gw"), address=IPv4Address("10.100.1.5"))
+    sites = (*made.network.sites, Site("aws", "aws", IPv4Network("10.100.2.0/24"), "eu-central-1"))
+    found = replace(
+        made,
+        network=replace(made.network, sites=tuple(sorted(sites, key=lambda site: site.name))),
+        nodes=tuple(sorted([gateway, *(each for each in machines if isinstance(each, Node))], key=lambda n: n.name)),
+        pools=tuple(sorted((each for each in machines if isinstance(each, Pool)), key=lambda p: p.name)),
+    )
+    return parse(canonical(found))
 
 
 def test_intervals_are_merged_where_they_touch() -> None:
@@ -26,13 +62,72 @@ def test_intervals_are_merged_where_they_touch() -> None:
 
 
 def test_each_version_has_its_own_set() -> None:
-    sets = desired_sets([ip_network("0.0.0.0/0"), ip_network("::/0")], [ip_network("203.0.113.7/32")])
-    assert sets == {
-        "wg_sources4": [(0, 2**32 - 1)],
-        "wg_sources6": [(0, 2**128 - 1)],
-        "admin4": [(int(ip_network("203.0.113.7/32").network_address),) * 2],
-        "admin6": [],
+    made = roster(
+        wireguard_sources=(ip_network("0.0.0.0/0"), ip_network("::/0")), admin_cidrs=(ip_network("203.0.113.7/32"),)
+    )
+    sets = desired_sets(made)
+    assert sets["wg_sources4"] == [((0, 2**32 - 1),)]
+    assert sets["wg_sources6"] == [((0, 2**128 - 1),)]
+    assert sets["admin4"] == [((number("203.0.113.7"),) * 2,)]
+    assert sets["admin6"] == []
+
+
+def test_a_sites_spokes_are_a_group_and_each_pool_is_one() -> None:
+    made = grouped(
+        spoke("10.100.1.1"),
+        spoke("10.100.1.4"),
+        spoke("10.100.1.9"),
+        pool("burst", "10.100.1.64/27"),
+        spoke("10.100.1.200"),
+        spoke("10.100.2.7", "aws"),
+        pool("spot", "10.100.2.64/28", "aws"),
+        pool("more", "10.100.2.80/28", "aws"),
+    )
+    groups = {
+        group: [(str(IPv4Address(first)), str(IPv4Address(last))) for first, last in intervals]
+        for group, intervals in kube_groups(made).items()
     }
+    assert groups == {
+        "site hetzner": [
+            ("10.100.1.1", "10.100.1.4"),
+            ("10.100.1.9", "10.100.1.9"),
+            ("10.100.1.200", "10.100.1.200"),
+        ],
+        "pool burst": [("10.100.1.64", "10.100.1.95")],
+        "site aws": [("10.100.2.7", "10.100.2.7")],
+        "pool spot": [("10.100.2.64", "10.100.2.79")],
+        "pool more": [("10.100.2.80", "10.100.2.95")],
+    }
+
+
+def test_no_address_of_one_group_is_paired_with_anothers() -> None:
+    spokes = [spoke(f"10.100.1.{host}") for host in range(2, 60, 3) if host != 5]
+    pools = [pool("one", "10.100.1.64/28"), pool("two", "10.100.1.80/28"), pool("three", "10.100.1.96/27")]
+    holders = {
+        "spokes": {int(node.address) for node in spokes},
+        "gateway": {number("10.100.1.5")},
+        **{each.name: set(map(int, each.addresses)) for each in pools},
+    }
+    pairs = desired_sets(grouped(*spokes, *pools))[KUBE_PAIRS]
+    for first, source in holders.items():
+        for second, destination in holders.items():
+            paired = {
+                (a, b)
+                for a in source
+                for b in destination
+                if any(s[0] <= a <= s[1] and d[0] <= b <= d[1] for s, d in pairs)
+            }
+            meant = first == second != "gateway"
+            assert paired == ({(a, b) for a in source for b in destination} if meant else set()), (first, second)
+
+
+@pytest.fixture
+def namespace() -> list[str]:
+    """A command prefix that runs a command as root of a network and a mount namespace of its own."""
+    prefix = ["unshare", "--map-root-user", "--net", "--mount"]
+    if shutil.which("nft") is None or subprocess.run([*prefix, "true"], capture_output=True, check=False).returncode:
+        pytest.skip("needs nft and the right to make a network namespace")
+    return prefix
 
 
 @pytest.mark.parametrize(
@@ -48,21 +143,104 @@ def test_each_version_has_its_own_set() -> None:
         ([], []),
     ],
 )
-def test_nft_holds_what_was_asked_for(tmp_path: Path, sources: list[str], admins: list[str]) -> None:
-    prefix = ["unshare", "--map-root-user", "--net"]
-    if shutil.which("nft") is None or subprocess.run([*prefix, "true"], capture_output=True, check=False).returncode:
-        pytest.skip("needs nft and the right to make a network namespace")
-    desired = desired_sets(map(ip_network, sources), map(ip_network, admins))
+def test_nft_holds_what_was_asked_for(
+    tmp_path: Path, namespace: list[str], sources: list[str], admins: list[str]
+) -> None:
+    machines = [
+        spoke("10.100.1.1"),
+        spoke("10.100.1.9"),
+        pool("burst", "10.100.1.64/27"),
+        pool("odd", "10.100.1.96/30"),
+    ]
+    made = grouped(*machines[: 3 if admins else 0])
+    desired = desired_sets(
+        replace(made, wireguard_sources=tuple(map(ip_network, sources)), admin_cidrs=tuple(map(ip_network, admins)))
+    )
     (tmp_path / "table").write_text(TABLE)
     (tmp_path / "script").write_text(script(desired))
     command = f"nft -f {tmp_path}/table && nft -f {tmp_path}/script && nft -j list table inet hybridnet"
-    listing = subprocess.run([*prefix, "sh", "-c", command], capture_output=True, text=True, check=True).stdout
+    listing = subprocess.run([*namespace, "sh", "-c", command], capture_output=True, text=True, check=True).stdout
     assert observed_sets(listing) == desired
 
 
 def test_a_listing_is_read_in_every_shape_of_element() -> None:
-    elements = ["192.0.2.1", {"prefix": {"addr": "10.0.0.0", "len": 8}}, {"range": ["192.0.2.5", "192.0.2.9"]}]
-    listing = json.dumps({"nftables": [{"metainfo": {}}, {"set": {"name": "admin4", "elem": elements}}]})
-    assert observed_sets(listing) == {
-        "admin4": [(10 << 24, (11 << 24) - 1), (0xC0000201, 0xC0000201), (0xC0000205, 0xC0000209)]
+    single, prefix = "192.0.2.1", {"prefix": {"addr": "10.0.0.0", "len": 8}}
+    several = {"range": ["192.0.2.5", "192.0.2.9"]}
+    listing: dict[str, list[dict[str, Any]]] = {
+        "nftables": [
+            {"metainfo": {}},
+            {"set": {"name": "admin4", "elem": [single, prefix, several]}},
+            {"set": {"name": KUBE_PAIRS, "elem": [{"concat": [several, single]}, {"concat": [prefix, prefix]}]}},
+            {"set": {"name": "admin6"}},
+        ]
     }
+    one, eight, five = (0xC0000201, 0xC0000201), (10 << 24, (11 << 24) - 1), (0xC0000205, 0xC0000209)
+    assert observed_sets(json.dumps(listing)) == {
+        "admin4": [(eight,), (one,), (five,)],
+        KUBE_PAIRS: [(eight, eight), (five, one)],
+        "admin6": [],
+    }
+
+
+KEEPING = """
+import subprocess, sys
+from pathlib import Path
+from node.firewall import NftTool, observed_sets, desired_sets, run, TABLE
+from overlay.roster import parse
+
+tool = NftTool(sys.argv[1])
+made = parse(Path(sys.argv[2]).read_bytes())
+
+def listed():
+    return observed_sets(run(["nft", "-j", "list", "table", *TABLE.split()]))
+
+def check(changed, sets):
+    assert tool.keep(made) is changed, changed
+    assert listed() == {name: desired_sets(made)[name] for name in sets}, listed()
+
+sets = sys.argv[3:]
+check(True, sets)
+check(False, sets)
+subprocess.run(["nft", "flush", "ruleset"], check=True)
+check(True, sets)
+check(False, sets)
+for name in sets:
+    subprocess.run(["nft", "flush", "set", *TABLE.split(), name], check=True)
+    check(True, sets)
+"""
+
+
+def keep(namespace: list[str], folder: Path, rules: str) -> subprocess.CompletedProcess[str]:
+    """Have the firewall kept in a fresh namespace with ``rules`` as first boot's, and check its sets on the way."""
+    machines = [spoke("10.100.1.1"), spoke("10.100.1.9"), pool("burst", "10.100.1.64/27")]
+    made = replace(grouped(*machines), admin_cidrs=(ip_network("203.0.113.0/24"), ip_network("2001:db8::/32")))
+    made = replace(made, wireguard_sources=(ip_network("0.0.0.0/0"), ip_network("::/0")))
+    (folder / "rules").write_text(rules)
+    (folder / "roster").write_bytes(canonical(made))
+    names = [line.split()[1] for line in rules.splitlines() if line.split()[0] == "set"]
+    return subprocess.run(
+        [*namespace, sys.executable, "-c", KEEPING, str(folder / "rules"), str(folder / "roster"), *names],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_drift_and_a_flushed_ruleset_are_repaired(tmp_path: Path, namespace: list[str]) -> None:
+    done = keep(namespace, tmp_path, TABLE)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_gateway_without_the_set_of_pairs_is_kept_and_says_so_once(tmp_path: Path, namespace: list[str]) -> None:
+    older = "".join(line for line in TABLE.splitlines(keepends=True) if KUBE_PAIRS not in line)
+    done = keep(namespace, tmp_path, older)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("\n") == 1
+    assert "TCP 6443" in done.stderr
+    assert "raise this gateway's revision" in done.stderr
+
+
+def test_rules_that_nft_does_not_take_are_an_error(tmp_path: Path, namespace: list[str]) -> None:
+    done = keep(namespace, tmp_path, "nonsense\n")
+    assert done.returncode == 1
+    assert WireGuardError.__name__ in done.stderr

@@ -131,7 +131,7 @@ async def test_a_signed_roster_is_taken_and_followed(gateway: Gateway) -> None:
     assert await gateway.push(body, signature) == (201, {"status": 201, "reason": "taken"})
     await gateway.until_applied(1)
     assert gateway.peers() == {key("spoke-1"), key("spoke-2"), key("spoke-3")}
-    assert gateway.firewall.admin_cidrs == made.admin_cidrs
+    assert gateway.firewall.roster == made
     status = (await gateway.ask("GET", "/v1/status"))[1]
     assert status["roster"]["content"] == content_digest(made)
     assert (status["schema_version"], status["stage"], status["healthy"]) == (1, "service", True)
