@@ -2,6 +2,7 @@
 
 import pulumi
 
+from components.edge import make_edge
 from components.gateway import WgGateway
 from components.network import make_sites
 from components.outputs import stack_outputs
@@ -18,8 +19,9 @@ for warning in warnings(settings):
 
 stack = make_stack(settings)
 sites = make_sites(stack)
+edge = make_edge(stack)
 gateways = {
-    name: WgGateway(machine, stack, sites.hetzner[machine.site]) for name, machine in stack.plan.gateways.items()
+    name: WgGateway(machine, stack, sites.hetzner[machine.site], edge) for name, machine in stack.plan.gateways.items()
 }
 spokes = {
     name: WgSpoke(machine, stack, sites.networks[machine.site], gateways[stack.plan.gateway_of(machine).name])
@@ -29,7 +31,7 @@ pools = {
     name: InferencePool(pool, sites.networks.get(pool.site), gateways[stack.plan.gateway_of(pool).name])
     for name, pool in stack.plan.pools.items()
 }
-push_everything(stack, gateways, spokes, pools)
+push_everything(stack, gateways, spokes, pools, edge)
 
 for name, value in stack_outputs(stack, gateways, spokes, pools).items():
     pulumi.export(name, value)

@@ -40,7 +40,7 @@ class _NotReadyError(Exception):
 
 @dataclass(frozen=True)
 class Held:
-    """A release or a roster as a gateway reports it: its number, and the digest of its content."""
+    """What a gateway reports that it holds of one kind: its number, and the digest of its content."""
 
     number: int
     digest: str
@@ -58,7 +58,8 @@ class Failure:
 class Status:
     """A gateway's ``GET /v1/status``, as far as a push needs it.
 
-    ``newest_release`` is the highest number it ever took, failed ones included; 0 for none.
+    ``newest_release`` is the highest number it ever took, failed ones included; 0 for none. Releases from before
+    gateways answered requests say nothing of ``credentials``.
     """
 
     stage: str
@@ -67,6 +68,7 @@ class Status:
     roster: Held | None
     newest_release: int
     failed_release: Failure | None
+    credentials: Held | None
 
 
 def parse_status(document: Mapping[str, Any]) -> Status:
@@ -84,6 +86,7 @@ def parse_status(document: Mapping[str, Any]) -> Status:
         roster=held("roster", "content"),
         newest_release=int(document["newest_release"]),
         failed_release=None if failed is None else Failure(int(failed["number"]), str(failed["reason"])),
+        credentials=held("credentials", "content"),
     )
 
 

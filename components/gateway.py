@@ -7,7 +7,9 @@ from collections.abc import Mapping
 import pulumi
 import pulumi_hcloud as hcloud
 
+from components.certificates import Certificate
 from components.clouds import hetzner
+from components.edge import Edge
 from components.keys import node_key
 from components.names import labels
 from components.plan import Machine
@@ -32,15 +34,18 @@ class WgGateway(pulumi.ComponentResource):
     """Its WireGuard public key."""
     server_id: pulumi.Output[str]
     """Hetzner's id of its server; another one after the server was made anew."""
+    serving: Certificate | None
+    """What it shows to clients; None when it answers no requests."""
 
     def __init__(
         self,
         machine: Machine,
         stack: Stack,
         network: hetzner.HetznerNetwork,
+        edge: Edge | None,
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
-        """``machine`` says which gateway of ``stack`` this is; it stands in ``network``."""
+        """``machine`` says which gateway of ``stack`` this is; it stands in ``network``, ``edge`` before it."""
         name, settings = machine.name, stack.settings
         super().__init__("hybrid-wireguard:index:WgGateway", name, {}, opts)
         self.machine = machine
@@ -50,12 +55,18 @@ class WgGateway(pulumi.ComponentResource):
         kept = pulumi.ResourceOptions(parent=self, protect=settings.protect)
         key = node_key(name, settings.private_keys.get(name), kept)
         address = hetzner.primary_ip(name, machine, protect=settings.protect, parent=self)
-        certificate = stack.authority.issue(name, addresses=[address.ip_address, str(machine.address)], opts=child)
+        addresses = [address.ip_address, str(machine.address)]
+        certificate = stack.authority.issue(name, addresses=addresses, opts=child)
+        self.serving = None
+        if edge is not None:
+            self.serving = edge.certificate or stack.authority.issue_serving(
+                name, names=settings.load_balancer.server_names, addresses=addresses, opts=child
+            )
         firewall = hetzner.firewall(
             f"{name}-firewall",
             resource_name=machine.resource_name,
             labels=labels(settings, node=name, site=machine.site),
-            rules=hetzner.gateway_rules(settings),
+            rules=hetzner.gateway_rules(settings, None if edge is None else edge.sources),
             parent=self,
         )
         server = network.server(

@@ -63,6 +63,19 @@ def _pool(pool: InferencePool) -> dict[str, Any]:
     }
 
 
+def _load_balancer(stack: Stack, first: WgGateway) -> dict[str, Any] | None:
+    """Where requests are answered: by a name, if there is one that is no pattern, which the user's DNS knows."""
+    settings = stack.settings.load_balancer
+    if not settings.enabled:
+        return None
+    named = next((name for name in settings.server_names if not name.startswith("*.")), None)
+    return {
+        "url": first.public_address.apply(lambda ip: f"https://{named or ip}"),
+        "server_names": list(settings.server_names),
+        "ca": stack.authority.certificate if settings.certificate == "stack" else None,
+    }
+
+
 def stack_outputs(
     stack: Stack,
     gateways: Mapping[str, WgGateway],
@@ -93,6 +106,7 @@ def stack_outputs(
         "peers": peers,
         "pools": [_pool(pool) for pool in pools.values()],
         "network": network_document(plan),
+        "load_balancer": _load_balancer(stack, first),
         "ssh_node_pools": ssh_node_pools(plan, known_as),
         "skyserve_service": skyserve_service(plan, known_as),
         "prometheus_targets": prometheus_targets(plan),
@@ -173,6 +187,18 @@ class NetworkOutput:
 
 
 @dataclass(frozen=True)
+class LoadBalancerOutput:
+    """Where gateways answer requests, at ``url``.
+
+    ``ca`` (PEM) is the authority to trust; None when the certificate is of another than the stack's.
+    """
+
+    url: str
+    server_names: tuple[str, ...]
+    ca: str | None
+
+
+@dataclass(frozen=True)
 class StackOutputs:
     """The plain outputs of a stack of this project."""
 
@@ -181,6 +207,7 @@ class StackOutputs:
     peers: tuple[PeerOutput, ...]
     pools: tuple[PoolOutput, ...]
     network: NetworkOutput
+    load_balancer: LoadBalancerOutput | None
     ssh_node_pools: str
     skyserve_service: str
     prometheus_targets: tuple[Mapping[str, Any], ...]
@@ -206,7 +233,7 @@ PLAIN = (
     "prometheus_targets",
 )
 """What every stack of this version has, all of it no secret."""
-ADDED = ("pools",)
+ADDED = ("pools", "load_balancer")
 """What came later, no secret either: a stack that was not updated since does not have it."""
 
 
@@ -228,6 +255,7 @@ def parse_outputs(values: Mapping[str, Any]) -> StackOutputs:
                 mtu=int(network["mtu"]),
                 sites={name: IPv4Network(site["subnet"]) for name, site in network["sites"].items()},
             ),
+            load_balancer=_parsed_balancer(values.get("load_balancer")),
             ssh_node_pools=values["ssh_node_pools"],
             skyserve_service=values["skyserve_service"],
             prometheus_targets=tuple(values["prometheus_targets"]),
@@ -259,6 +287,14 @@ def _parsed_pool(values: Mapping[str, Any]) -> PoolOutput:
     known["range"] = IPv4Network(values["range"])
     known |= {name: int(values[name]) for name in ("min", "max", "port")}
     return PoolOutput(**known)
+
+
+def _parsed_balancer(values: Mapping[str, Any] | None) -> LoadBalancerOutput | None:
+    if values is None:
+        return None
+    known = _fields(LoadBalancerOutput, {"ca": None, **values})
+    known["server_names"] = tuple(values["server_names"])
+    return LoadBalancerOutput(**known)
 
 
 class StackReader:

@@ -1,4 +1,4 @@
-"""Release and roster as Pulumi resources: what is pushed to the gateways over their control plane.
+"""Release, roster and credentials as Pulumi resources: what is pushed to the gateways over their control plane.
 
 The engine runs these providers in a process of its own, which imports this module by name; importing it creates
 nothing. What a resource says is in its inputs, and number and digest are its outputs, so an unchanged network is an
@@ -19,7 +19,9 @@ from components.control import READ_SECONDS, ControlPlane, Held, Patience, PushE
 from components.keys import sign
 from components.roster_document import roster_document
 from overlay.roster import canonical, content_digest
-from overlay.signing import release_message, roster_message
+from overlay.serving import Credentials as CredentialsDocument
+from overlay.serving import canonical_credentials, credentials_digest
+from overlay.signing import credentials_message, release_message, roster_message
 
 Props = dict[str, Any]
 _OUTPUTS = ("number", "digest", "__provider")
@@ -51,7 +53,7 @@ def _without_outputs(props: Mapping[str, Any]) -> Props:
 
 
 class _PushProvider(dynamic.ResourceProvider):
-    """What release and roster have in common: compare, number, push to every gateway."""
+    """What all of them have in common: compare, number, push to every gateway."""
 
     kind = ""
 
@@ -162,6 +164,30 @@ class RosterProvider(_PushProvider):
             plane.put("/v1/roster", body, headers)
 
 
+class CredentialsProvider(_PushProvider):
+    """Pushes what a gateway answers requests with: ``PUT /v1/credentials``."""
+
+    kind = "credentials"
+
+    def digest(self, props: Mapping[str, Any]) -> str:
+        return credentials_digest(_credentials(props, 1))
+
+    def held(self, status: Status) -> Held | None:
+        return status.credentials
+
+    def send(self, planes: Sequence[ControlPlane], props: Mapping[str, Any], number: int) -> None:
+        body = canonical_credentials(_credentials(props, number))
+        headers = _headers(number, sign(props["signingKey"], credentials_message(body)))
+        for plane in planes:
+            plane.put("/v1/credentials", body, headers)
+
+
+def _credentials(props: Mapping[str, Any], number: int) -> CredentialsDocument:
+    return CredentialsDocument(
+        number, props["certificate"], props["privateKey"], props.get("clientCa"), dict(props["apiKeys"])
+    )
+
+
 def _headers(number: int, signature: str) -> dict[str, str]:
     return {
         "Content-Type": "application/octet-stream",
@@ -239,3 +265,34 @@ class Roster(_Pushed, module="hybrid-wireguard", name="Roster"):
             "digest": None,
         }
         super().__init__(RosterProvider(), name, props, opts)
+
+
+class Credentials(_Pushed, module="hybrid-wireguard", name="Credentials"):
+    """What gateways show to clients and ask of them, pushed to each."""
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        certificate: pulumi.Input[str],
+        private_key: pulumi.Input[str],
+        client_ca: pulumi.Input[str] | None,
+        api_keys: Mapping[str, str],
+        gateways: Mapping[str, Mapping[str, pulumi.Input[str]]],
+        ca: pulumi.Input[str],
+        signing_key: pulumi.Input[str],
+        opts: pulumi.ResourceOptions | None = None,
+    ) -> None:
+        """As :class:`overlay.serving.Credentials`; ``private_key``, ``api_keys`` and ``signing_key`` are secrets."""
+        props: Props = {
+            "certificate": certificate,
+            "privateKey": pulumi.Output.secret(private_key),
+            "clientCa": client_ca,
+            "apiKeys": pulumi.Output.secret(dict(api_keys)),
+            "gateways": gateways,
+            "ca": ca,
+            "signingKey": pulumi.Output.secret(signing_key),
+            "number": None,
+            "digest": None,
+        }
+        super().__init__(CredentialsProvider(), name, props, opts)

@@ -7,12 +7,13 @@ from typing import Any
 
 import pulumi
 
+from components.edge import Edge
 from components.gateway import WgGateway
 from components.machine import cidrs
 from components.outputs import network_document
 from components.plan import Machine
 from components.pool import InferencePool
-from components.push import Release, Roster
+from components.push import Credentials, Release, Roster
 from components.roster_document import balancer_inputs
 from components.spoke import WgSpoke
 from components.stack import Stack
@@ -52,8 +53,12 @@ def push_everything(
     gateways: Mapping[str, WgGateway],
     spokes: Mapping[str, WgSpoke],
     pools: Mapping[str, InferencePool],
+    edge: Edge | None,
 ) -> None:
-    """Registers the release and, after it, the roster, which the release's code reads."""
+    """Registers the release and, after it, roster and credentials, which the release's code reads.
+
+    Credentials are a resource a gateway: none holds another one's private key.
+    """
     planes = {name: {"url": gateway.url, "serverId": gateway.server_id} for name, gateway in gateways.items()}
     release = Release(
         "release", gateways=planes, ca=stack.authority.certificate, signing_key=stack.keys.signing_private_pem
@@ -61,17 +66,31 @@ def push_everything(
     nodes = {name: _node(gateway.machine, gateway.public_key, gateway.endpoint) for name, gateway in gateways.items()}
     nodes |= {name: _node(spoke.machine, spoke.public_key, None) for name, spoke in spokes.items()}
     balancer = stack.plan.load_balancer
+    after = pulumi.ResourceOptions(depends_on=[release])
     Roster(
         "roster",
         network=network_document(stack.plan),
         nodes=nodes,
         pools={name: _pool(pool) for name, pool in pools.items()},
-        load_balancer=None if balancer is None else balancer_inputs(balancer, []),
+        load_balancer=None if balancer is None or edge is None else balancer_inputs(balancer, edge.trusted_proxies),
         wireguard_sources=cidrs(stack.settings.wireguard_sources),
         admin_cidrs=cidrs(stack.settings.admin_cidrs),
         revoked_keys=stack.settings.revoked_keys,
         gateways=planes,
         ca=stack.authority.certificate,
         signing_key=stack.keys.signing_private_pem,
-        opts=pulumi.ResourceOptions(depends_on=[release]),
+        opts=after,
     )
+    for name, gateway in gateways.items():
+        if edge is not None and gateway.serving is not None:
+            Credentials(
+                f"{name}-credentials",
+                certificate=gateway.serving.certificate,
+                private_key=gateway.serving.private_key,
+                client_ca=edge.client_ca,
+                api_keys=stack.settings.api_keys,
+                gateways={name: planes[name]},
+                ca=stack.authority.certificate,
+                signing_key=stack.keys.signing_private_pem,
+                opts=after,
+            )

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import TypeAlias
+
 import pulumi
 import pulumi_hcloud as hcloud
 
@@ -13,6 +16,7 @@ from components.pool_plan import PoolPlan
 from components.settings.models import HetznerSite, Settings
 from components.settings.types import EVERYWHERE
 from overlay.model import CONTROL_PORT, ROTATION_PORT, WG_PORT
+from overlay.serving import SERVING_PORT
 
 NETWORK_ZONES = {
     "fsn1": "eu-central",
@@ -24,6 +28,8 @@ NETWORK_ZONES = {
 }
 """Network zone of each location (docs.hetzner.com, Cloud locations)."""
 ANYWHERE = cidrs(EVERYWHERE)
+Sources: TypeAlias = pulumi.Input[Sequence[pulumi.Input[str]]]
+"""Networks, as Hetzner's firewalls take them."""
 
 
 def ssh_key(settings: Settings, public_key: pulumi.Input[str]) -> hcloud.SshKey:
@@ -37,7 +43,7 @@ def ssh_key(settings: Settings, public_key: pulumi.Input[str]) -> hcloud.SshKey:
     )
 
 
-def _inbound(protocol: str, sources: list[str], port: str | None, description: str) -> hcloud.FirewallRuleArgs:
+def _inbound(protocol: str, sources: Sources, port: str | None, description: str) -> hcloud.FirewallRuleArgs:
     return hcloud.FirewallRuleArgs(
         direction="in", protocol=protocol, port=port, source_ips=sources, description=description
     )
@@ -49,13 +55,18 @@ def _ssh_rules(settings: Settings) -> list[hcloud.FirewallRuleArgs]:
     return [_inbound("tcp", admins, "22", "SSH for administrators")] if admins else []
 
 
-def gateway_rules(settings: Settings) -> list[hcloud.FirewallRuleArgs]:
-    """What a gateway lets in: WireGuard and its rotation port, the control plane, SSH for administrators."""
+def gateway_rules(settings: Settings, clients: Sources | None) -> list[hcloud.FirewallRuleArgs]:
+    """What a gateway lets in: WireGuard and its rotation port, the control plane, SSH for administrators, requests.
+
+    ``clients`` are the networks that requests may come from; None when it answers none.
+    """
     tunnels = cidrs(settings.wireguard_sources)
+    requests = [] if clients is None else [_inbound("tcp", clients, str(SERVING_PORT), "requests")]
     return [
         _inbound("udp", tunnels, f"{WG_PORT}-{ROTATION_PORT}", "WireGuard"),
         _inbound("tcp", ANYWHERE, str(CONTROL_PORT), "control plane"),
         *_ssh_rules(settings),
+        *requests,
     ]
 
 

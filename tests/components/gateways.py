@@ -26,7 +26,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from components.control import Patience
 from components.keys import signing_public_key
 from overlay.roster import content_digest, parse
-from overlay.signing import release_message, roster_message
+from overlay.serving import credentials_digest, parse_credentials
+from overlay.signing import credentials_message, release_message, roster_message
 from tests.components.recorder import key_pem
 
 SIGNING_KEY = key_pem("stack-signing", "ED25519")[0]
@@ -93,6 +94,9 @@ class Gateway:
     url: str = ""
     release: dict[str, Any] | None = None
     roster: dict[str, Any] | None = None
+    credentials: dict[str, Any] | None = None
+    knows_credentials: bool = True
+    """Whether its release is one that answers requests."""
     healthy: bool = True
     runs_what_it_takes: bool = True
     newest_release: int = 0
@@ -109,6 +113,7 @@ class Gateway:
             "release": self.release,
             "roster": self.roster,
             "newest_release": self.newest_release,
+            **({"credentials": self.credentials} if self.release and self.knows_credentials else {}),
             **({"failed_release": self.failed_release} if self.release else {}),
         }
 
@@ -116,13 +121,14 @@ class Gateway:
         """The answer to a PUT, by the rules of the control plane."""
         kind = path.removeprefix("/v1/")
         digest = hashlib.sha256(body).hexdigest()
-        message = roster_message(body) if kind == "roster" else release_message(number, digest)
+        messages = {"roster": roster_message, "credentials": credentials_message}
+        message = messages[kind](body) if kind in messages else release_message(number, digest)
         public = Ed25519PublicKey.from_public_bytes(base64.b64decode(signing_public_key(SIGNING_KEY)))
         try:
             public.verify(base64.b64decode(signature), message)
         except InvalidSignature:
             return 403, {"status": "refused", "reason": "the signature is not the stack's"}
-        held = self.roster if kind == "roster" else self.release
+        held = {"roster": self.roster, "credentials": self.credentials, "release": self.release}[kind]
         if held and (number < held["number"] or (number == held["number"] and digest != held["sha256"])):
             return 409, {"status": "refused", "reason": f"number {held['number']} is held"}
         if kind == "release" and self.failed_release and number == self.failed_release["number"]:
@@ -131,6 +137,8 @@ class Gateway:
         made = {"number": number, "sha256": digest}
         if kind == "roster":
             self.roster = {**made, "content": content_digest(parse(body))}
+        elif kind == "credentials":
+            self.credentials = {**made, "content": credentials_digest(parse_credentials(body))}
         else:
             self.newest_release = number
             if self.runs_what_it_takes:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
@@ -53,7 +53,7 @@ class Leaf:
     def key(self) -> str:
         return key_pem_of(key_of(self.kind))
 
-    @property
+    @cached_property
     def certificate(self) -> str:
         now = datetime.datetime.now(datetime.UTC)
         ca, ca_key = authority(self.issuer)

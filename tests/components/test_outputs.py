@@ -12,8 +12,11 @@ import pytest
 from components.keys import join_token
 from components.outputs import ADDED, PLAIN, OutputsError, StackReader, parse_outputs
 from tests.components.configs import ROOT, burst, changed, dev, static
-from tests.components.recorder import GATEWAY_IP, is_secret, key_pem, plain, run_program
+from tests.components.leaves import Leaf
+from tests.components.recorder import CERTIFICATE, GATEWAY_IP, is_secret, key_pem, plain, run_program
 
+LEAF = Leaf()
+BALANCED = {"loadBalancer": {"enabled": True}}
 FIELDS = {
     "schema_version",
     "wg_gateway_ip",
@@ -21,6 +24,7 @@ FIELDS = {
     "peers",
     "pools",
     "network",
+    "load_balancer",
     "ssh_node_pools",
     "skyserve_service",
     "prometheus_targets",
@@ -31,7 +35,7 @@ FIELDS = {
 
 @pytest.fixture(scope="module")
 def exported() -> dict[str, Any]:
-    return plain(run_program(burst()).outputs)
+    return plain(run_program(burst(BALANCED)).outputs)
 
 
 def test_exactly_these_fields_are_exported(exported: dict[str, Any]) -> None:
@@ -43,6 +47,7 @@ def test_the_page_names_every_field(exported: dict[str, Any]) -> None:
     assert [field for field in FIELDS if f"`{field}`" not in page] == []
     first = [exported[name][0] for name in ("gateways", "peers", "pools")]
     inner = {*first[0], *first[1], *first[2], *exported["network"], *exported["join"]}
+    inner |= set(exported["load_balancer"])
     assert [field for field in inner if f"`{field}`" not in page] == []
 
 
@@ -91,7 +96,7 @@ def test_a_missing_field_is_refused(exported: dict[str, Any], field: str) -> Non
 
 
 def test_what_the_reader_asks_for_is_no_secret() -> None:
-    outputs = run_program(burst()).outputs
+    outputs = run_program(burst(BALANCED)).outputs
     assert {name for name, value in outputs.items() if is_secret(value)} == set(outputs) - {*PLAIN, *ADDED}
 
 
@@ -139,7 +144,33 @@ async def test_a_stack_reads_another_ones_outputs(exported: dict[str, Any]) -> N
     assert await reader.join.is_secret()
 
 
-async def test_a_stack_from_before_there_were_pools_is_read(exported: dict[str, Any]) -> None:
-    older = {name: value for name, value in exported.items() if name != "pools"}
+@pytest.mark.parametrize(
+    ("settings", "host", "trusts"),
+    [
+        ({}, GATEWAY_IP, True),
+        ({"serverNames": ["*.example.org", "inference.example.com"]}, "inference.example.com", True),
+        ({"serverNames": ["*.example.com"]}, GATEWAY_IP, True),
+        ({"serverNames": ["inference.example.com"], "certificate": "given"}, "inference.example.com", False),
+    ],
+)
+def test_the_load_balancer_says_where_it_answers_and_whom_to_trust(
+    settings: dict[str, Any], host: str, trusts: bool
+) -> None:
+    pair = {"certificate": LEAF.certificate, "privateKey": LEAF.key} if not trusts else {}
+    config = {**static(), "loadBalancer": {"enabled": True, **settings}, "tlsCertificate": pair}
+    outputs = run_program(config, secret_keys=("tlsCertificate",)).outputs
+    balancer = parse_outputs(plain(outputs)).load_balancer
+    assert balancer is not None
+    assert (balancer.url, balancer.server_names) == (f"https://{host}", tuple(settings.get("serverNames", ())))
+    assert balancer.ca == (CERTIFICATE if trusts else None)
+
+
+def test_a_stack_that_answers_no_requests_says_so() -> None:
+    outputs = plain(run_program(changed(static(), {"loadBalancer": {}})).outputs)
+    assert parse_outputs(outputs).load_balancer is None
+
+
+async def test_a_stack_that_was_not_updated_since_is_read(exported: dict[str, Any]) -> None:
+    older = {name: value for name, value in exported.items() if name not in ADDED}
     outputs = await StackReader(cast("pulumi.StackReference", Reference(older))).outputs.future()
-    assert outputs == replace(parse_outputs(exported), pools=())
+    assert outputs == replace(parse_outputs(exported), pools=(), load_balancer=None)

@@ -1,0 +1,40 @@
+"""What stands before the gateways' port for requests: who may connect, whom gateways believe, what they show."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pulumi
+
+from components.certificates import Certificate, given_certificate
+from components.machine import cidrs
+from components.stack import Stack
+
+
+@dataclass(frozen=True)
+class Edge:
+    """How requests come to the gateways.
+
+    ``sources`` are the networks that may connect. Who connects from ``trusted_proxies`` may say whom it speaks for.
+    ``certificate`` is every gateway's; None: each has one of the stack's authority. ``client_ca`` (PEM) is the
+    authority that clients must have a certificate of; None: they need none.
+    """
+
+    sources: pulumi.Input[Sequence[pulumi.Input[str]]]
+    trusted_proxies: pulumi.Input[Sequence[str]]
+    certificate: Certificate | None
+    client_ca: pulumi.Input[str] | None
+
+
+def make_edge(stack: Stack) -> Edge | None:
+    """How requests come to the stack's gateways; None when they answer none."""
+    balancer, given = stack.settings.load_balancer, stack.settings.tls_certificate
+    if not balancer.enabled:
+        return None
+    return Edge(
+        sources=cidrs(balancer.sources),
+        trusted_proxies=[],
+        certificate=None if given is None else given_certificate(given),
+        client_ca=balancer.client_ca,
+    )
