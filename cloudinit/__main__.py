@@ -1,4 +1,4 @@
-"""``python -m cloudinit`` packs the kits anew, after a change of ``node/stage0.py`` or ``cloudinit/kit/``."""
+"""``python -m cloudinit`` packs the kits anew, after a change of what is in one."""
 
 from cloudinit.pack import KITS, pack, packed_file
 

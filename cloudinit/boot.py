@@ -143,6 +143,28 @@ class SpokeBoot:
 
 
 @dataclass(frozen=True)
+class ExternalBoot:
+    """How a machine that others make joins an external pool. Fields as in :class:`PoolBoot`; BootError too.
+
+    It is no secret: the join token is given to the machine apart from it.
+    """
+
+    pool: str
+    overlay: IPv4Network
+    gateway_public_key: str
+    gateway_control: str
+    ca_pem: str
+    signing_public_key: str
+
+    def __post_init__(self) -> None:
+        _check_name("pool", self.pool)
+        _check_key("gateway_public_key", self.gateway_public_key)
+        _check_control(self.gateway_control)
+        _check_pem("ca_pem", self.ca_pem)
+        _check_signing_key(self.signing_public_key)
+
+
+@dataclass(frozen=True)
 class PoolBoot:
     """The first boot of every machine of a pool: no key and no address, which it gets when it joins; BootError too.
 

@@ -1,8 +1,8 @@
 """Packs the files that are the same on every machine of a role, its kit.
 
-``python -m cloudinit`` does so after a change of ``node/stage0.py`` or ``cloudinit/kit/``. The packed kits are kept in
-the project because different builds of zlib pack the same bytes differently, and a first-boot document must be the
-same wherever it is rendered. Compressed, because stage 0 and the rest together would take more than a document may.
+``python -m cloudinit`` does so after a change of what is in one. The packed kits are kept in the project because
+different builds of zlib pack the same bytes differently, and a first-boot document must be the same wherever it is
+rendered. Compressed, because stage 0 and the rest together would take more than a document may.
 """
 
 from __future__ import annotations
@@ -33,6 +33,11 @@ KITS: Mapping[str, Mapping[str, Path]] = MappingProxyType(
             "usr/local/lib/hybridnet/take-nginx": KIT / "take-nginx",
         },
         "spoke": _SPOKE,
+        "external": _COMMON
+        | {
+            f"{_UNITS}/hybridnet.service.d/pool.conf": KIT / "pool.conf",
+            "usr/local/lib/hybridnet/joined.py": _HERE.parent / "node" / "joined.py",
+        },
         "pool": _SPOKE
         | {
             f"{_UNITS}/hybridnet.service.d/pool.conf": KIT / "pool.conf",

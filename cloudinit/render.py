@@ -13,7 +13,7 @@ from types import MappingProxyType
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from cloudinit.boot import BootError, GatewayBoot, PoolBoot, SpokeBoot
+from cloudinit.boot import BootError, ExternalBoot, GatewayBoot, PoolBoot, SpokeBoot
 from cloudinit.pack import packed_file
 from overlay.model import CONTROL_PORT, KEEPALIVE, Peer
 from overlay.wgconf import Interface, wg_quick
@@ -34,6 +34,12 @@ PACKAGES = (
 )
 """The same names in Debian 12, Ubuntu 22.04 and 24.04: one unknown name and apt would install none."""
 GATEWAY_PACKAGES = (*PACKAGES, "python3-jwt", "nginx")
+EXTERNAL_PACKAGES = ("wireguard-tools", "python3-aiohttp", "python3-cryptography", "python3-prometheus-client")
+"""Without firewall and upgrades, which on such machines are the affair of whoever made them."""
+TOKEN_VARIABLE = "HYBRIDNET_JOIN_TOKEN"
+"""The environment variable that :func:`render_external`'s script finds the pool's join token in."""
+JOIN_SECONDS = 300
+"""How long that script waits until its machine has joined."""
 APT_CONFIG = """Acquire::Retries "9";
 APT::Periodic::Update-Package-Lists "1";
 APT::Periodic::Unattended-Upgrade "1";
@@ -185,4 +191,33 @@ def render_pool(boot: PoolBoot) -> str:
             _secret("/etc/hybridnet/token", boot.token),
             *_scripts(boot),
         ],
+    )
+
+
+def render_external(boot: ExternalBoot) -> str:
+    """The bash script by which machines that others make join the pool: ASCII, and no secret.
+
+    It is for root or a user that sudo asks for no password. Run again, it changes only what differs.
+    """
+    config = _config(
+        "pool",
+        boot.pool,
+        boot.gateway_control,
+        boot.signing_public_key,
+        cloud="external",
+        gateway_public_key=boot.gateway_public_key,
+    )
+    return (
+        _environment()
+        .get_template("external.sh.j2")
+        .render(
+            pool=boot.pool,
+            overlay=boot.overlay,
+            ca=boot.ca_pem,
+            config=config,
+            kit=packed_file("external").read_text().strip(),
+            packages=EXTERNAL_PACKAGES,
+            seconds=JOIN_SECONDS,
+            token=TOKEN_VARIABLE,
+        )
     )

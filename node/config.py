@@ -18,7 +18,10 @@ class ConfigError(ValueError):
 
 @dataclass(frozen=True)
 class Membership:
-    """What a pool's machine joins with: its ``cloud`` (aws, gcp, hetzner), and the gateway's WireGuard key."""
+    """What a pool's machine joins with: its ``cloud`` and the gateway's WireGuard key.
+
+    ``cloud`` is aws, gcp, hetzner, or external where nobody knows it.
+    """
 
     cloud: str
     gateway_public_key: str

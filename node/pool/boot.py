@@ -12,6 +12,7 @@ from node.pool.system import Systemd
 from node.pool.tunnel import Tunnel
 from node.pool.watch import Cloud
 from node.pool.watch.aws import Aws
+from node.pool.watch.external import External
 from node.pool.watch.gcp import Gcp
 from node.pool.watch.hetzner import Hetzner
 from node.pool.watch.metadata import Metadata
@@ -27,7 +28,12 @@ def _load() -> tuple[machine.Config, machine.Membership]:
 
 def _cloud(name: str) -> Cloud:
     metadata = Metadata()
-    clouds: dict[str, Cloud] = {"aws": Aws(metadata), "gcp": Gcp(metadata), "hetzner": Hetzner(metadata)}
+    clouds: dict[str, Cloud] = {
+        "aws": Aws(metadata),
+        "gcp": Gcp(metadata),
+        "hetzner": Hetzner(metadata),
+        "external": External(),
+    }
     if name not in clouds:
         raise machine.ConfigError(f"cloud {name!r} is unknown; known: {', '.join(clouds)}")
     return clouds[name]

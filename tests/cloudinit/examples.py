@@ -12,7 +12,16 @@ from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Network, IPv6Network
 from pathlib import Path
 
-from cloudinit import GatewayBoot, PoolBoot, SpokeBoot, render_gateway, render_pool, render_spoke
+from cloudinit import (
+    ExternalBoot,
+    GatewayBoot,
+    PoolBoot,
+    SpokeBoot,
+    render_external,
+    render_gateway,
+    render_pool,
+    render_spoke,
+)
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -69,6 +78,14 @@ POOL = PoolBoot(
     user_setup="",
     drain_hook="",
 )
+EXTERNAL = ExternalBoot(
+    pool="replicas",
+    overlay=OVERLAY,
+    gateway_public_key=key("gateway public"),
+    gateway_control="198.51.100.10:8443",
+    ca_pem=pem("CERTIFICATE", 430),
+    signing_public_key=key("signing"),
+)
 SCRIPTED_POOL = replace(
     POOL,
     user_setup="#!/bin/bash\nset -eu\n\nif ! id model; then\n\tuseradd model\nfi\n",
@@ -87,5 +104,5 @@ def documents() -> dict[str, str]:
 
 
 if __name__ == "__main__":
-    for name, text in documents().items():
+    for name, text in {**documents(), "external.sh": render_external(EXTERNAL)}.items():
         (GOLDEN / name).write_text(text)
