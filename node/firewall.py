@@ -121,14 +121,21 @@ def observed_sets(listing: str) -> dict[str, list[Element]]:
     return {item["set"]["name"]: _elements(item["set"].get("elem", [])) for item in items if "set" in item}
 
 
+def _text(interval: Interval, version: int) -> str:
+    """As nft(8) takes it, which before 1.0.3 (Ubuntu 22.04) refuses a range of one address."""
+    kind = IPv4Address if version == 4 else IPv6Address
+    first, last = map(kind, interval)
+    return str(first) if first == last else f"{first}-{last}"
+
+
 def script(sets: Sets) -> str:
     """What makes nft(8) hold ``sets`` in one step."""
     lines: list[str] = []
     for name, elements in sets.items():
         lines.append(f"flush set {TABLE} {name}")
         if elements:
-            kind = IPv4Address if name.endswith("4") else IPv6Address
-            texts = (" . ".join(f"{kind(first)}-{kind(last)}" for first, last in element) for element in elements)
+            version = 4 if name.endswith("4") else 6
+            texts = (" . ".join(_text(interval, version) for interval in element) for element in elements)
             lines.append(f"add element {TABLE} {name} {{ {', '.join(texts)} }}")
     return "\n".join(lines) + "\n"
 

@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import sys
 from dataclasses import replace
-from ipaddress import IPv4Address, IPv4Network, ip_network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, ip_network
 from pathlib import Path
 from typing import Any
 
@@ -180,6 +180,20 @@ def test_a_listing_is_read_in_every_shape_of_element() -> None:
         KUBE_PAIRS: [(eight, eight), (five, one)],
         "admin6": [],
     }
+
+
+def test_one_address_is_no_range() -> None:
+    """Ubuntu 22.04 has nft 1.0.2, which refuses `192.0.2.1-192.0.2.1`."""
+    one, four, six = number("192.0.2.1"), (number("10.0.0.0"), number("10.0.0.3")), int(IPv6Address("2001:db8::7"))
+    sets = {"admin4": [((one, one),), (four,)], "admin6": [((six, six),)], KUBE_PAIRS: [((one, one), four)]}
+    assert script(sets).splitlines() == [
+        "flush set inet hybridnet admin4",
+        "add element inet hybridnet admin4 { 192.0.2.1, 10.0.0.0-10.0.0.3 }",
+        "flush set inet hybridnet admin6",
+        "add element inet hybridnet admin6 { 2001:db8::7 }",
+        "flush set inet hybridnet kube_pairs4",
+        "add element inet hybridnet kube_pairs4 { 192.0.2.1 . 10.0.0.0-10.0.0.3 }",
+    ]
 
 
 KEEPING = """
