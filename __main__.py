@@ -23,6 +23,8 @@ edge = make_edge(stack)
 gateways = {
     name: WgGateway(machine, stack, sites.hetzner[machine.site], edge) for name, machine in stack.plan.gateways.items()
 }
+if edge is not None:
+    edge.send_to({name: gateway.public_address for name, gateway in gateways.items()})
 spokes = {
     name: WgSpoke(machine, stack, sites.networks[machine.site], gateways[stack.plan.gateway_of(machine).name])
     for name, machine in stack.plan.spokes.items()

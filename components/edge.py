@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import pulumi
@@ -18,13 +18,15 @@ class Edge:
 
     ``sources`` are the networks that may connect. Who connects from ``trusted_proxies`` may say whom it speaks for.
     ``certificate`` is every gateway's; None: each has one of the stack's authority. ``client_ca`` (PEM) is the
-    authority that clients must have a certificate of; None: they need none.
+    authority that clients must have a certificate of; None: they need none. ``send_to`` is told the gateways' public
+    addresses by their names, once they are known.
     """
 
     sources: pulumi.Input[Sequence[pulumi.Input[str]]]
     trusted_proxies: pulumi.Input[Sequence[str]]
     certificate: Certificate | None
     client_ca: pulumi.Input[str] | None
+    send_to: Callable[[Mapping[str, pulumi.Input[str]]], None]
 
 
 def make_edge(stack: Stack) -> Edge | None:
@@ -32,9 +34,15 @@ def make_edge(stack: Stack) -> Edge | None:
     balancer, given = stack.settings.load_balancer, stack.settings.tls_certificate
     if not balancer.enabled:
         return None
-    return Edge(
-        sources=cidrs(balancer.sources),
-        trusted_proxies=[],
-        certificate=None if given is None else given_certificate(given),
-        client_ca=balancer.client_ca,
-    )
+    certificate = None if given is None else given_certificate(given)
+    if balancer.cloudflare is None:
+        return Edge(cidrs(balancer.sources), [], certificate, balancer.client_ca, _nobody_is_told)
+    from components.clouds.cloudflare import CloudflareEdge
+
+    front = CloudflareEdge("cloudflare", stack.settings, balancer.cloudflare)
+    return Edge(front.ranges, front.ranges, front.certificate or certificate, balancer.client_ca, front.send_to)
+
+
+def _nobody_is_told(gateways: Mapping[str, pulumi.Input[str]]) -> None:
+    """Clients know the gateways' addresses, or the user's DNS does."""
+    del gateways

@@ -60,7 +60,7 @@ class WgGateway(pulumi.ComponentResource):
         self.serving = None
         if edge is not None:
             self.serving = edge.certificate or stack.authority.issue_serving(
-                name, names=settings.load_balancer.server_names, addresses=addresses, opts=child
+                name, names=settings.load_balancer.names, addresses=addresses, opts=child
             )
         firewall = hetzner.firewall(
             f"{name}-firewall",

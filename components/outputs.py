@@ -68,11 +68,11 @@ def _load_balancer(stack: Stack, first: WgGateway) -> dict[str, Any] | None:
     settings = stack.settings.load_balancer
     if not settings.enabled:
         return None
-    named = next((name for name in settings.server_names if not name.startswith("*.")), None)
+    named = next((name for name in settings.names if not name.startswith("*.")), None)
     return {
         "url": first.public_address.apply(lambda ip: f"https://{named or ip}"),
-        "server_names": list(settings.server_names),
-        "ca": stack.authority.certificate if settings.certificate == "stack" else None,
+        "server_names": list(settings.names),
+        "ca": stack.authority.certificate if settings.certificate == "stack" and settings.cloudflare is None else None,
     }
 
 

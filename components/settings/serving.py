@@ -11,12 +11,13 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 from pydantic import BeforeValidator, Field
 
-from components.settings.types import EVERYWHERE, Flag, HealthPath, SourceNetwork, Strict, Word, refusal, whole
+from components.settings.types import EVERYWHERE, Flag, HealthPath, SourceNetwork, Strict, refusal, whole
 from overlay.serving import MAX_CONNECTIONS, MAX_WEIGHT
 
 DEFAULT_PORT = 8000
 _LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 _MAX_NAME = 253
+_CLOUDFLARE_ID = re.compile(r"[0-9a-f]{32}")
 _NAME_EXAMPLE = "write it like inference.example.com, or *.example.com for every name below one"
 
 
@@ -46,6 +47,13 @@ def _server_name(value: object) -> str:
     return value
 
 
+def _cloudflare_id(value: object) -> str:
+    if not isinstance(value, str) or not _CLOUDFLARE_ID.fullmatch(value):
+        remedy = "copy it from the zone's overview in Cloudflare's dashboard, and put it in quotes"
+        raise refusal("it is no id of Cloudflare's: 32 hexadecimal digits", remedy)
+    return value
+
+
 def _client_ca(value: object) -> str:
     remedy = "give the authority's certificate in PEM, from its BEGIN to its END line"
     if not isinstance(value, str) or "PRIVATE KEY" in value:
@@ -67,6 +75,8 @@ def _client_ca(value: object) -> str:
 
 ServerName = Annotated[str, BeforeValidator(_server_name)]
 """A DNS name in lower case, perhaps with ``*`` as its first label."""
+CloudflareId = Annotated[str, BeforeValidator(_cloudflare_id)]
+"""Of a zone or an account."""
 ClientCa = Annotated[str, BeforeValidator(_client_ca)]
 """Certificates (PEM) of authorities, as this program writes them."""
 
@@ -87,10 +97,16 @@ class ServingSettings(Shares):
 
 
 class CloudflareSettings(Strict):
-    """``loadBalancer.cloudflare``: the zone that the gateways' name is in."""
+    """``loadBalancer.cloudflare``: the name that Cloudflare takes requests at for the gateways, and its zone.
 
-    zone_id: Word
+    ``account_id`` is the zone's, which load balancing over several gateways needs. ``monitor`` is whether Cloudflare
+    asks the gateways how they are.
+    """
+
+    zone_id: CloudflareId
+    account_id: CloudflareId | None = None
     hostname: ServerName
+    monitor: Flag = True
 
 
 class LoadBalancerSettings(Strict):
@@ -108,6 +124,13 @@ class LoadBalancerSettings(Strict):
     fall: Annotated[int, whole(1, 100)] = 3
     client_ca: ClientCa | None = None
     cloudflare: CloudflareSettings | None = None
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names that requests are for, Cloudflare's first."""
+        if self.cloudflare is None or self.cloudflare.hostname in self.server_names:
+            return self.server_names
+        return (self.cloudflare.hostname, *self.server_names)
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
 
 from components.documents import METRICS_PORT
+from components.settings.cloudflare_checks import cloudflare_problems
 from components.settings.errors import SECRET
 from components.settings.models import Settings
 from overlay.checks import Problem
@@ -35,6 +36,7 @@ def serving_problems(settings: Settings) -> Iterator[Problem]:
         if count > 1:
             yield Problem("loadBalancer.serverNames", name, "it stands there twice", "remove one of the two")
     yield from _source_problems(settings)
+    yield from cloudflare_problems(settings)
     yield from _api_key_problems(settings)
 
 
@@ -57,7 +59,7 @@ def _source_problems(settings: Settings) -> Iterator[Problem]:
     if wanted != "given":
         reason = f"nothing would use it, since {where} is {wanted}"
         yield Problem("tlsCertificate", SECRET, reason, f"set {where} to given, or remove it")
-    yield from certificate_problems(given.certificate, given.private_key, settings.load_balancer.server_names)
+    yield from certificate_problems(given.certificate, given.private_key, settings.load_balancer.names)
 
 
 def certificate_problems(certificate: str, private_key: str, names: tuple[str, ...]) -> Iterator[Problem]:

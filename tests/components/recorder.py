@@ -11,7 +11,7 @@ import contextvars
 import logging
 import runpy
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cache
@@ -29,6 +29,10 @@ Json = Any
 _SIGNATURE = rpc._special_sig_key  # pyright: ignore[reportPrivateUsage]
 _SECRET = rpc._special_secret_sig  # pyright: ignore[reportPrivateUsage]
 CERTIFICATE = f"-----BEGIN CERTIFICATE-----\n{'A' * 64}\n-----END CERTIFICATE-----\n"
+ORIGIN_CERTIFICATE = CERTIFICATE.replace("A" * 64, "B" * 64).strip()
+"""Without a line's end, as APIs tend to tell."""
+PUBLISHED = {"ipv4Cidrs": ["203.0.114.0/24", "198.51.101.0/24"], "ipv6Cidrs": ["2001:db8:f::/48"]}
+"""Cloudflare's ranges."""
 GATEWAY_IP = "198.51.100.1"
 ACCOUNT = "123456789012"
 
@@ -133,6 +137,8 @@ def _made(kind: str, name: str, inputs: Mapping[str, Json]) -> dict[str, Json]:
             return {**private, "publicKeyOpenssh": f"{public}\n"}
         case "SelfSignedCert" | "LocallySignedCert":
             return {"certPem": CERTIFICATE}
+        case "OriginCaCertificate":
+            return {"certificate": ORIGIN_CERTIFICATE, "expiresOn": "2041-11-19T00:00:00Z"}
         case "CertRequest":
             return {"certRequestPem": "request"}
         case "Account":
@@ -158,6 +164,8 @@ class _Mocks(pulumi.runtime.Mocks):
     def call(self, args: pulumi.runtime.MockCallArgs) -> Any:
         if args.token == "aws:index/getCallerIdentity:getCallerIdentity":
             return {"accountId": ACCOUNT, "arn": "", "id": ACCOUNT, "userId": ""}
+        if args.token == "cloudflare:index/getIpRanges:getIpRanges":
+            return {**PUBLISHED, "etag": "", "jdcloudCidrs": []}
         assert args.token == "aws:ec2/getAmi:getAmi"
         asked = cast("dict[str, Json]", cast("Any", args).args)
         if "owners" not in asked:
@@ -198,11 +206,18 @@ def run_program(
 ) -> Run:
     """Runs ``__main__.py`` with ``config`` (by key, without the namespace) until everything is registered."""
     run = run or Run()
-    contextvars.copy_context().run(_run, config, secret_keys, run)
+    contextvars.copy_context().run(_run, lambda: runpy.run_path(str(ROOT / "__main__.py")), config, secret_keys, run)
     return run
 
 
-def _run(config: Mapping[str, Any], secret_keys: tuple[str, ...], run: Run) -> None:
+def register(declare: Callable[[], object]) -> Run:
+    """What ``declare`` registers, instead of the program."""
+    run = Run()
+    contextvars.copy_context().run(_run, declare, {}, (), run)
+    return run
+
+
+def _run(declare: Callable[[], object], config: Mapping[str, Any], secret_keys: tuple[str, ...], run: Run) -> None:
     logger = logging.getLogger("recorder")
     logger.propagate = False
     logger.handlers = [_Warnings(run)]
@@ -227,7 +242,7 @@ def _run(config: Mapping[str, Any], secret_keys: tuple[str, ...], run: Run) -> N
     async def program() -> None:
         executor = ThreadPoolExecutor(1, initializer=asyncio.set_event_loop, initargs=(loop,))
         asyncio.get_running_loop().set_default_executor(executor)
-        await pulumi.runtime.run_in_stack(lambda: cast("None", runpy.run_path(str(ROOT / "__main__.py")) and None))
+        await pulumi.runtime.run_in_stack(lambda: cast("None", declare() and None))
 
     try:
         asyncio.run(program())
