@@ -99,3 +99,36 @@ def test_no_secret_is_in_plain_text(runs: Runs) -> None:
     leaks = [path for path in written if b"PRIVATE KEY-----" in path.read_bytes()]
     assert leaks == []
     assert "PRIVATE KEY-----" not in runs.shown.getvalue()
+
+
+RENEWING = """
+import os
+import pulumi
+import pulumi_tls as tls
+
+early = int(os.environ["VARIANT"])
+key = tls.PrivateKey("key", algorithm="ECDSA", ecdsa_curve="P256")
+authority = tls.SelfSignedCert(
+    "authority", private_key_pem=key.private_key_pem, subject={"common_name": "acme"}, is_ca_certificate=True,
+    allowed_uses=["cert_signing"], validity_period_hours=48,
+)
+request = tls.CertRequest("request", private_key_pem=key.private_key_pem, dns_names=["acme.example"])
+certificate = tls.LocallySignedCert(
+    "certificate", cert_request_pem=request.cert_request_pem, ca_private_key_pem=key.private_key_pem,
+    ca_cert_pem=authority.cert_pem, allowed_uses=["server_auth"], validity_period_hours=24, early_renewal_hours=early,
+)
+pulumi.export("certificate", certificate.cert_pem)
+"""
+
+
+def test_a_certificate_that_is_due_is_made_anew_by_the_next_update(runs: Runs) -> None:
+    (runs.directory / "project" / "__main__.py").write_text(RENEWING)
+    far, due = runs.start("23"), runs.start("24")
+    assert far.up().succeeded, runs.shown.getvalue()
+    assert far.up().counts == {"unchanged": 5}
+    first = far.outputs()["certificate"]
+    assert due.preview().counts == {"replace": 1, "unchanged": 4}
+    assert due.up().counts == {"replace": 1, "unchanged": 4}
+    second = due.outputs()["certificate"]
+    assert due.up().counts == {"replace": 1, "unchanged": 4}, "time alone makes it due, without a changed input"
+    assert len({first, second, due.outputs()["certificate"]}) == 3
