@@ -166,7 +166,7 @@ def test_machines_do_not_depend_on_the_daemon_and_a_new_one_picks_them_up(no_dae
     assert world.pings("aws-1", OVERLAY["gcp-1"])
     assert world.on("hetzner-gw", *ask).status != 0
     ports = daemon.ensure(world.cloud, desk)
-    assert set(ports) == {"hcloud", "aws", "gcp", "tls"}
+    assert set(ports) == {"hcloud", "aws", "gcp", "tls", "cloudflare"}
     world.wait("metadata", lambda: world.on("hetzner-gw", *ask).stdout == "gw")
     assert daemon.ensure(world.cloud, desk) == ports, "one that runs stays"
 

@@ -14,6 +14,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
+from localcloud.cloud import EDGE_ADDRESS
+from localcloud.fabric.plan import PLACES
 from localcloud.provider import server
 from localcloud.provider.clouds.cloudflare.common import (
     DNS_RECORD,
@@ -230,7 +232,7 @@ def test_what_is_in_use_stays_and_the_rest_goes(tmp_path: Path) -> None:
         scene.clouds.close()
 
 
-def test_the_published_ranges_are_of_both_versions_and_apart(scene: Scene) -> None:
+def test_the_published_ranges_hold_the_edge_and_nobody_else(scene: Scene) -> None:
     answer = scene.clouds.invoke(RANGES)
     four, six = answer["ipv4Cidrs"], answer["ipv6Cidrs"]
     assert isinstance(four, list)
@@ -238,6 +240,9 @@ def test_the_published_ranges_are_of_both_versions_and_apart(scene: Scene) -> No
     networks = [*map(ipaddress.IPv4Network, map(str, four)), *map(ipaddress.IPv6Network, map(str, six))]
     assert len(four) > 1
     assert len(six) > 1
+    assert any(ipaddress.ip_address(EDGE_ADDRESS) in network for network in networks)
+    others = [ipaddress.ip_address(address) for address in PLACES.values() if address != EDGE_ADDRESS]
+    assert not any(other in network for other in others for network in networks)
     apart = [(a, b) for a in networks for b in networks if a is not b and a.version == b.version and a.overlaps(b)]
     assert not apart
     with pytest.raises(RefusedError, match="jdcloud"):

@@ -33,7 +33,7 @@ def test_the_daemon_is_told_the_ports_and_writes_them_down(tmp_path: Path) -> No
             assert stub.GetPluginInfo(Empty()).version == version(f"pulumi-{package}")
 
 
-@pytest.mark.parametrize("package", ["hcloud", "aws", "gcp", "tls"])
+@pytest.mark.parametrize("package", ["hcloud", "aws", "gcp", "tls", "cloudflare"])
 def test_an_engine_may_attach(clouds: Harness, package: str) -> None:
     stub = clouds.stubs[package]
     assert stub.Handshake(provider_pb2.ProviderHandshakeRequest(engine_address="x")).accept_secrets

@@ -135,7 +135,7 @@ class ZoneSetting(CloudflareKind):
         one_of(check, "value", check.inputs.text("value"), ("on", "off"))
 
     def create(self, inputs: Inputs, world: World, config: Mapping[str, str]) -> Record:
-        id_ = inputs.text("settingId") or ""
+        id_ = f"{inputs.text('zoneId')}/{inputs.text('settingId')}"
         return world.put(Record(self.token, id_, inputs.values))
 
     def computed(self, record: Record, world: World) -> dict[str, Value]:
