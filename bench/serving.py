@@ -30,7 +30,8 @@ mkdir -p {FOLDER} && cd {FOLDER}
 for file in server.py inference.service install.sh; do
   curl -fsS --retry 60 --retry-all-errors --retry-delay 1 -O "http://{FILES_ADDRESS}:8080/$file"
 done
-printf '%s\\n' 'INFERENCE_OPTIONS=--slots 256 --linger 0' > /etc/default/inference
+name=$(ip -4 -o address show wg0 | sed 's,.*inet \\([0-9.]*\\)/.*,\\1,')
+printf '%s\\n' "INFERENCE_OPTIONS=--name $name --slots 256 --linger 0" > /etc/default/inference
 sh install.sh
 """
 """A pool's `userSetup`. Its machines drain before their server is told to stop, so that need not linger."""
@@ -60,11 +61,12 @@ class Serving:
     def __init__(self, place: Place) -> None:
         self.place = place
 
-    def install(self, node: str, options: str = "--slots 256") -> None:
-        """Put the inference server on a machine, and start it."""
+    def install(self, node: str, address: str, options: str = "") -> None:
+        """Put the inference server on a machine, and start it. The overlay address is what it answers as."""
         self.place.copy(EXAMPLE, node, FOLDER)
-        told = f"printf '%s\\n' 'INFERENCE_OPTIONS={options}' > /etc/default/inference; sh {FOLDER}/install.sh"
-        self.place.execute(node, "sh", "-c", told)
+        said = f"INFERENCE_OPTIONS=--name {address} --slots 256 {options}"
+        put = f"printf '%s\\n' \"$0\" > /etc/default/inference; sh {FOLDER}/install.sh"
+        self.place.execute(node, "sh", "-c", put, said)
 
     def give_files(self) -> None:
         """Have the machines of pools find the server where their setup looks for it."""
@@ -120,6 +122,11 @@ class Serving:
             for each in machines
             if each["node"].startswith(f"{pool}-") and each["state"] in ("running", "booting")
         ]
+
+    def public_address(self, node: str) -> str:
+        """The address that a machine has on the internet."""
+        machines = json.loads(self.place.run("status", "--json"))["machines"]
+        return next(str(each["addresses"][0]) for each in machines if each["node"] == node)
 
     def wait_for_members(self, pool: str, count: int) -> None:
         """Return when just so many machines of a pool run, and each gets requests."""
