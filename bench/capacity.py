@@ -27,10 +27,10 @@ from bench.figures import Row
 from bench.simulated import new_key, public_key
 from bench.stacks import ROOT
 from node.config import Config
-from node.firewall import Source
 from node.gateway.health import Health
 from node.gateway.network import Network
 from node.gateway.service import Service
+from node.gateway.serving.nginx import SystemdNginx
 from node.joining import Request
 from node.pulse import Pulse
 from node.release import Release
@@ -78,9 +78,9 @@ class Interface(WgTool):
 class NoFirewall:
     """Takes the place of the firewall, which leases do not change."""
 
-    def keep(self, wireguard_sources: Iterable[Source], admin_cidrs: Iterable[Source]) -> bool:
+    def keep(self, roster: Roster) -> bool:
         """Change nothing."""
-        del wireguard_sources, admin_cidrs
+        del roster
         return False
 
 
@@ -130,7 +130,8 @@ def measured(folder: Path, count: int) -> Cost:
     network = Network(config, Interface(), NoFirewall())
     network.load()
     reading, writing = os.pipe()
-    service = Service(network, Health(NoProbe()), Pulse(writing), Release(1, b"", ""), gateway_key)
+    release, nginx = Release(1, b"", ""), SystemdNginx()
+    service = Service(network, Health(NoProbe()), Pulse(writing), release, nginx, gateway_key)
     body = canonical(_roster(gateway_key, count + ROUNDS))
     signature = base64.b64encode(signing.sign(roster_message(body))).decode()
     assert network.rosters.offer(body, signature) == (201, "taken")

@@ -1,4 +1,4 @@
-"""State on disk: JSON of one version, for root alone, wholly there or not at all, and loud when it is neither."""
+"""State on disk: for root alone, wholly there or not at all; JSON of one version, and loud when it is not."""
 
 from __future__ import annotations
 
@@ -20,11 +20,16 @@ class StateError(Exception):
 
 
 def write(path: Path, document: Mapping[str, Any]) -> None:
+    """Replace the file as :func:`write_text` does."""
+    write_text(path, json.dumps({"schema_version": SCHEMA_VERSION, **document}))
+
+
+def write_text(path: Path, text: str) -> None:
     """Replace the file; after a return it survives a power cut, and before it the old one does. Mode 0600."""
     new = path.with_name(path.name + ".new")
     descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(descriptor, "w") as file:
-        json.dump({"schema_version": SCHEMA_VERSION, **document}, file)
+        file.write(text)
         file.flush()
         os.fsync(file.fileno())
     new.replace(path)

@@ -30,6 +30,8 @@ class Service(Protocol):
 
     async def offer_roster(self, body: bytes, signature: str | None) -> tuple[int, str]: ...
 
+    async def offer_credentials(self, body: bytes, signature: str | None) -> tuple[int, str]: ...
+
     async def offer_release(self, headers: Mapping[str, str], body: bytes) -> tuple[int, str]: ...
 
     def release_archive(self) -> tuple[bytes, dict[str, str]]: ...
@@ -96,6 +98,9 @@ def application(service: Service) -> web.Application:
     async def put_roster(request: web.Request) -> web.Response:
         return _answer(*await service.offer_roster(await body_of(request), request.headers[SIGNATURE]))
 
+    async def put_credentials(request: web.Request) -> web.Response:
+        return _answer(*await service.offer_credentials(await body_of(request), request.headers[SIGNATURE]))
+
     async def put_release(request: web.Request) -> web.Response:
         return _answer(*await service.offer_release(request.headers, await body_of(request)))
 
@@ -116,6 +121,7 @@ def application(service: Service) -> web.Application:
     app.add_routes(
         [
             web.put("/v1/roster", put_roster),
+            web.put("/v1/credentials", put_credentials),
             web.put("/v1/release", put_release),
             web.get("/v1/status", get_status),
             web.get("/v1/release", get_release),

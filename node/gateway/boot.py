@@ -54,11 +54,12 @@ def main(pulse: int, listener: int) -> int:
     import asyncio
 
     from node.gateway.service import serve
+    from node.gateway.serving.nginx import SystemdNginx
 
     try:
         network.rosters.verify()
         os.set_inheritable(listener, False)
-        asyncio.run(serve(network, pinger, Pulse(pulse), socket.socket(fileno=listener)))
+        asyncio.run(serve(network, pinger, Pulse(pulse), socket.socket(fileno=listener), SystemdNginx()))
     except StateError as error:
         say(str(error))
         return 1

@@ -78,6 +78,16 @@ class Leases:
             found, self._ledger.changed = self._ledger.changed, set()
             return found
 
+    @property
+    def version(self) -> int:
+        """Another one after each change of a lease."""
+        return self._ledger.version
+
+    def watch(self, on_change: Callable[[], None] | None) -> None:
+        """Call ``on_change`` after each change of a lease, from whichever thread makes it; None ends that."""
+        with self._lock:
+            self._ledger.on_change = on_change
+
     # What the stack declares.
 
     def follow(self, roster: Roster) -> list[tuple[Lease, str]]:

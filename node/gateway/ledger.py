@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Address
 from pathlib import Path
@@ -52,6 +52,10 @@ class Ledger:
         self.hold_until = 0.0
         self.changed: set[str] = set()
         """The public keys whose leases came, went or changed since somebody emptied this."""
+        self.version = 0
+        """Another one after each change."""
+        self.on_change: Callable[[], None] | None = None
+        """Called after each change, in the thread that made it."""
 
     def open(self, *, read_only: bool) -> None:
         """Read the database; StateError. ``read_only`` neither makes nor migrates nor changes it."""
@@ -171,13 +175,19 @@ class Ledger:
         self.by_instance[lease.pool, lease.instance_id] = lease
         self.by_pool.setdefault(lease.pool, {})[lease.id] = lease
         self.rests.pop(lease.address, None)
-        self.changed.add(lease.public_key)
+        self._note_change(lease)
 
     def _drop(self, lease: Lease, now: float) -> None:
         del self.by_key[lease.public_key], self.by_address[lease.address], self.by_name[lease.name]
         del self.by_instance[lease.pool, lease.instance_id], self.by_pool[lease.pool][lease.id]
         self._note_end(lease.pool, lease.public_key, lease.address, now)
+        self._note_change(lease)
+
+    def _note_change(self, lease: Lease) -> None:
         self.changed.add(lease.public_key)
+        self.version += 1
+        if self.on_change:
+            self.on_change()
 
     def _note_end(self, pool: str, public_key: str, address: IPv4Address, ended: float) -> None:
         rest = Rest(pool, public_key, ended)

@@ -20,7 +20,11 @@ from node.gateway.health import Health, Probe
 from node.gateway.identity.gcp import GoogleKeys
 from node.gateway.listener import Listener, tls_context
 from node.gateway.members import Members
+from node.gateway.metrics import Metrics
 from node.gateway.network import Network
+from node.gateway.serving.balancer import Balancer
+from node.gateway.serving.credentials import CredentialStore
+from node.gateway.serving.nginx import Nginx
 from node.gateway.tickets import load_seal
 from node.gateway.traffic import Traffic
 from node.log import say
@@ -68,6 +72,7 @@ class Service:
         health: Health,
         pulse: Pulse,
         own: release.Release,
+        nginx: Nginx,
         private_key: str | None = None,
         google: GoogleKeys | None = None,
     ) -> None:
@@ -91,9 +96,13 @@ class Service:
             network, health, Traffic(), self._store, self._audit, flush, seal, private_key, google or GoogleKeys()
         )
         self.members = Members(network, health, self._store, self._audit, flush, seal, self.joins)
+        self._credentials = CredentialStore(state / "credentials.json", network.config.signing_public_key)
+        self._credentials.load()
+        self._balancer = Balancer(network, self._credentials, nginx, self._audit)
+        self.metrics = Metrics(self._balancer, self._credentials)
 
     def status(self, *, with_peers: bool) -> dict[str, Any]:
-        kept, failed = self._network.rosters.kept, release.failed()
+        kept, failed, credentials = self._network.rosters.kept, release.failed(), self._credentials.kept
         found: dict[str, Any] = {
             "schema_version": 1,
             "stage": "service",
@@ -108,11 +117,19 @@ class Service:
             }
             if kept
             else None,
+            "credentials": {
+                "number": credentials.credentials.number,
+                "sha256": credentials.sha256,
+                "content": credentials.content,
+            }
+            if credentials
+            else None,
         }
         if with_peers:
             found["peers"] = self._network.peer_status(self.health.healthy())
             found["drift_repaired"] = self._network.drift_repaired
             found |= self.members.status()
+            found["load_balancer"] = self._balancer.status()
         return found
 
     def is_overlay(self, address: str) -> bool:
@@ -127,6 +144,14 @@ class Service:
     async def offer_roster(self, body: bytes, signature: str | None) -> tuple[int, str]:
         answer = await self._offer("roster", lambda: self._network.rosters.offer(body, signature))
         await self.members.follow()
+        self._balancer.wake()
+        return answer
+
+    async def offer_credentials(self, body: bytes, signature: str | None) -> tuple[int, str]:
+        answer = await self._offer("credentials", lambda: self._credentials.offer(body, signature))
+        if answer[0] == 201 and self._credentials.kept:
+            self._audit.write("credentials", number=self._credentials.kept.credentials.number)
+            self._balancer.wake()
         return answer
 
     async def offer_release(self, headers: Mapping[str, str], body: bytes) -> tuple[int, str]:
@@ -139,7 +164,7 @@ class Service:
                 status, reason = await asyncio.to_thread(take)
             except OSError as error:
                 status, reason = 507, f"it cannot be stored: {error}"
-        say(f"a {what} was offered: {status} {reason}")
+        say(f"offered {what}: {status} {reason}")
         if status == 201:
             self._wake.set()
         return status, reason
@@ -155,7 +180,7 @@ class Service:
 
     async def run(self) -> None:
         """Tick until told to stop, and probe on the way."""
-        probes = asyncio.create_task(self._probe())
+        tasks = [asyncio.create_task(self._probe()), asyncio.create_task(self._balancer.run())]
         try:
             while not self.stop.is_set():
                 self._wake.clear()
@@ -163,7 +188,9 @@ class Service:
                 with contextlib.suppress(asyncio.TimeoutError):
                     await asyncio.wait_for(self._wake.wait(), TRIAL_SECONDS if self._trial else TICK_SECONDS)
         finally:
-            probes.cancel()
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
             if self._trial:
                 self._trial.end()
             await self.members.close()
@@ -245,17 +272,20 @@ def own_key() -> str | None:
     return found[0] if found else None
 
 
-async def serve(network: Network, probe: Probe, pulse: Pulse, listener: socket.socket) -> None:
+async def serve(network: Network, probe: Probe, pulse: Pulse, listener: socket.socket, nginx: Nginx) -> None:
     """The service until SIGTERM, SIGINT, a newer release or the end of stage 0."""
-    service = Service(network, Health(probe), pulse, release.running(), own_key())
+    service = Service(network, Health(probe), pulse, release.running(), nginx, own_key())
     loop = asyncio.get_running_loop()
 
     for each in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(each, service.end)
     https = Listener(application(service), listener, tls_context(network.config.files))
     await https.start()
+    metrics = asyncio.create_task(service.metrics.run(network.config.control[0]))
     try:
         await service.run()
     finally:
+        metrics.cancel()
+        await asyncio.gather(metrics, return_exceptions=True)
         await https.close()
         service.close()

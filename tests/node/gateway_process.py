@@ -14,6 +14,7 @@ from node import config, release
 from node.gateway.network import Network
 from node.gateway.service import serve
 from node.pulse import Pulse
+from tests.node.serving import MemoryNginx
 from tests.node.support import MemoryFirewall, MemoryProbe, MemoryWireGuard
 
 
@@ -23,7 +24,8 @@ def main(descriptor: int) -> None:
     network.load()
     network.reconcile()
     _, pulse = os.pipe()
-    asyncio.run(serve(network, MemoryProbe(), Pulse(pulse), socket.socket(fileno=descriptor)))
+    nginx = MemoryNginx(network.config.state / "nginx")
+    asyncio.run(serve(network, MemoryProbe(), Pulse(pulse), socket.socket(fileno=descriptor), nginx))
 
 
 if __name__ == "__main__":

@@ -40,6 +40,7 @@ from overlay.model import Network as Overlay
 from overlay.model import Node, Site
 from overlay.pools import Pool, token_digest
 from overlay.roster import Roster
+from tests.node.serving import MemoryNginx
 from tests.node.support import (
     GATEWAY_ADDRESS,
     MemoryFirewall,
@@ -146,6 +147,7 @@ class PoolGateway:
     port: int
     state: Path
     files: Path
+    nginx: MemoryNginx
 
     async def ask(
         self,
@@ -228,12 +230,13 @@ async def serving(
         network = Network(config, wireguard, MemoryFirewall())
         network.load()
         ours, theirs = os.pipe()
-        service = Service(network, Health(probe), Pulse(theirs), RELEASE, GATEWAY_KEYS[0], google)
+        nginx = MemoryNginx(state / "nginx")
+        service = Service(network, Health(probe), Pulse(theirs), RELEASE, nginx, GATEWAY_KEYS[0], google)
         https = Listener(application(service), listener, tls_context(files))
         await https.start()
         running = asyncio.create_task(service.run())
         try:
-            yield PoolGateway(service, network, wireguard, probe, stack, port, state, files)
+            yield PoolGateway(service, network, wireguard, probe, stack, port, state, files, nginx)
         finally:
             service.end()
             await running

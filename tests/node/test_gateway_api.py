@@ -30,6 +30,7 @@ from node.gateway.service import Service
 from node.pulse import Pulse
 from node.release import Release
 from overlay.roster import content_digest
+from tests.node.serving import MemoryNginx
 from tests.node.support import (
     GATEWAY_ADDRESS,
     MemoryFirewall,
@@ -110,7 +111,8 @@ async def gateway(tmp_path: Path, stack: Stack, monkeypatch: pytest.MonkeyPatch)
         network = Network(machine.load(), wireguard, firewall)
         network.load()
         ours, theirs = os.pipe()
-        service = Service(network, Health(MemoryProbe({IPv4Address("10.100.1.1")})), Pulse(theirs), RELEASE)
+        health, nginx = Health(MemoryProbe({IPv4Address("10.100.1.1")})), MemoryNginx(state / "nginx")
+        service = Service(network, health, Pulse(theirs), RELEASE, nginx)
         https = Listener(application(service), listener, tls_context(network.config.files))
         await https.start()
         running = asyncio.create_task(service.run())

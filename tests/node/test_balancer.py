@@ -1,0 +1,325 @@
+"""A gateway's load balancer in the whole service, with real health checks and nginx in memory."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import stat
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field, replace
+from ipaddress import IPv4Address
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from node import stage0
+from node.gateway.serving import balancer as balancing
+from node.gateway.serving.conf import servers_of
+from overlay.serving import Check, LoadBalancer, Share, Target, canonical_credentials
+from tests.node.pools import Member, PoolGateway, pool, pool_roster, serving
+from tests.node.serving import API_KEY, InferenceServer, MemoryNginx, balancer, credentials, signed_credentials
+from tests.node.support import Stack
+
+SPOKE = IPv4Address("127.0.1.1")
+
+
+@dataclass
+class Place:
+    """A gateway, its nginx, and inference servers at the machines' addresses."""
+
+    folder: Path
+    stack: Stack
+    gateway: PoolGateway
+    servers: dict[str, InferenceServer] = field(default_factory=dict[str, InferenceServer])
+    number: int = 1
+
+    @property
+    def nginx(self) -> MemoryNginx:
+        return self.gateway.nginx
+
+    async def server(self, address: str, port: int = 0) -> InferenceServer:
+        """An inference server at ``address``."""
+        made = self.servers[address] = InferenceServer(IPv4Address(address))
+        await made.start(port)
+        return made
+
+    async def roster(self, given: LoadBalancer | None, **changes: Any) -> None:
+        self.number += 1
+        await self.gateway.push(pool_roster(self.number, load_balancer=given, **changes))
+
+    async def spoke(self, **changes: Any) -> InferenceServer:
+        """The declared spoke serves, and is the only one that does."""
+        server = await self.server(str(SPOKE))
+        await self.roster(balancer({"spoke-1": target(server.port, **changes)}))
+        return server
+
+    async def offer(self, body: bytes, signature: str) -> tuple[int, dict[str, Any]]:
+        return await self.gateway.ask("PUT", "/v1/credentials", body, {"X-Hybridnet-Signature": signature})
+
+    async def credentials(self, number: int = 1, **changes: Any) -> None:
+        body, signature = signed_credentials(self.stack, credentials(number, **changes))
+        assert (await self.offer(body, signature))[0] == 201
+
+    async def until(self, *addresses: str) -> None:
+        """Wait until nginx sends requests to exactly these."""
+
+        def has_them() -> bool:
+            return self.nginx.text is not None and self.sends_to() == set(addresses)
+
+        await self.gateway.until(has_them, f"requests to {addresses}")
+
+    def sends_to(self) -> set[str]:
+        return {str(address) for address, _ in servers_of(self.nginx.text or "")}
+
+    async def told(self) -> dict[str, Any]:
+        return (await self.gateway.status())["load_balancer"]
+
+    async def problem(self, text: str) -> None:
+        """Wait until the status tells of a problem with ``text`` in it."""
+        for _ in range(500):
+            if text in ((await self.told())["problem"] or ""):
+                return
+            await asyncio.sleep(0.02)
+        raise AssertionError(await self.told())
+
+    def files(self) -> list[str]:
+        return sorted(path.name for path in (self.gateway.state / "nginx").iterdir())
+
+    def rotations(self) -> list[tuple[str, str, str | None]]:
+        return [
+            (line["event"], line["node"], line.get("reason"))
+            for line in self.gateway.audit()
+            if line["event"] in ("serve", "unserve")
+        ]
+
+
+def target(port: int, weight: int = 10, *, backup: bool = False, max_conns: int = 0) -> Target:
+    return Target(port, "/health", Share(weight, backup, max_conns))
+
+
+@pytest.fixture
+async def place(tmp_path: Path, stack: Stack, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Place]:
+    monkeypatch.setattr(stage0, "RELEASES", tmp_path)
+    monkeypatch.setattr(balancing, "PAUSE_SECONDS", 0.05)
+    monkeypatch.setattr(balancing, "LOOK_SECONDS", 0.1)
+    monkeypatch.setattr(balancing, "FIRST_RETRY_SECONDS", 0.1)
+    async with serving(tmp_path, stack) as gateway:
+        await gateway.push(pool_roster())
+        made = Place(tmp_path, stack, gateway)
+        yield made
+        for server in made.servers.values():
+            await server.stop()
+
+
+async def test_without_a_load_balancer_nginx_is_left_alone(place: Place) -> None:
+    await place.credentials()
+    status = await place.gateway.status()
+    assert status["load_balancer"] is None
+    assert (status["credentials"]["number"], place.nginx.taken, place.nginx.stops) == (1, [], 0)
+    assert not (place.gateway.state / "nginx").exists()
+
+
+async def test_it_waits_for_credentials_and_says_so(place: Place) -> None:
+    await place.spoke()
+    await place.problem("no credentials yet")
+    assert (await place.told())["state"] == "waiting"
+    assert not place.nginx.running
+    await place.credentials()
+    await place.until(str(SPOKE))
+    told = await place.told()
+    assert (told["state"], told["problem"]) == ("serving", None)
+
+
+async def test_a_machine_gets_requests_while_its_health_checks_succeed(place: Place) -> None:
+    server = await place.server(str(SPOKE))
+    server.status = 503
+    await place.credentials()
+    await place.roster(balancer({"spoke-1": target(server.port)}))
+    await place.until()
+    await place.gateway.until(lambda: server.checks > 0, "a check")
+    assert (await place.told())["targets"] == [
+        {
+            "name": "spoke-1",
+            "address": str(SPOKE),
+            "port": server.port,
+            "healthy": False,
+            "draining": False,
+            "weight": 10,
+            "backup": False,
+            "in_rotation": False,
+        }
+    ]
+    server.status = 204
+    await place.until(str(SPOKE))
+    assert [(each["healthy"], each["in_rotation"]) for each in (await place.told())["targets"]] == [(True, True)]
+    server.status = 302
+    await place.until()
+    await server.stop()
+    assert place.rotations() == [("serve", "spoke-1", None), ("unserve", "spoke-1", "its health check answered 302")]
+
+
+async def test_a_pools_machines_come_with_their_lease_drain_at_once_and_go(place: Place) -> None:
+    first = await place.server("127.0.1.128")
+    await place.server("127.0.1.129", first.port)
+    await place.credentials()
+    share = Share(10, backup=False, max_conns=7)
+    await place.roster(balancer(pools={"burst": share}), pools=(pool(port=first.port),))
+    members = [Member("i-1"), Member("i-2")]
+    for member in members:
+        await place.gateway.join(member)
+    await place.until("127.0.1.128", "127.0.1.129")
+    assert re.findall(r"server (\S+) weight=(\d+) max_conns=(\d+)", place.nginx.text or "") == [
+        (f"127.0.1.{last}:{first.port}", "10", "7") for last in (128, 129)
+    ]
+    await place.gateway.tell(members[0], "PATCH", {"weight": 5, "reason": "rebalance"})
+    await place.gateway.until(lambda: " weight=1 " in (place.nginx.text or ""), "the smaller share")
+    await place.gateway.tell(members[0], "PATCH", {"state": "draining"})
+    await place.until("127.0.1.129")
+    told = {each["name"]: (each["draining"], each["healthy"]) for each in (await place.told())["targets"]}
+    assert told == {"burst-i1": (True, True), "burst-i2": (False, True)}
+    await place.gateway.tell(members[1], "DELETE")
+    await place.until()
+    events = place.rotations()
+    assert sorted(events[:2]) == [("serve", "burst-i1", None), ("serve", "burst-i2", None)]
+    assert events[2:] == [("unserve", "burst-i1", "draining"), ("unserve", "burst-i2", "draining")]
+
+
+async def test_what_changes_at_once_is_one_change(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    server = await place.spoke()
+    await place.credentials()
+    await place.until(str(SPOKE))
+    monkeypatch.setattr(balancing, "PAUSE_SECONDS", 1.0)
+    await place.roster(balancer({"spoke-1": target(server.port, 20)}))
+    await place.gateway.until(lambda: "weight=20" in (place.nginx.text or ""), "the first change")
+    before = len(place.nginx.taken)
+    for weight in range(30, 40):
+        await place.roster(balancer({"spoke-1": target(server.port, weight)}))
+    await place.gateway.until(lambda: "weight=39" in (place.nginx.text or ""), "the last change")
+    assert len(place.nginx.taken) - before <= 2, "ten rosters are here within a second or two"
+
+
+async def test_what_is_refused_leaves_the_old_and_is_tried_again(
+    place: Place, capsys: pytest.CaptureFixture[str]
+) -> None:
+    server = await place.spoke()
+    await place.credentials()
+    await place.until(str(SPOKE))
+    good = (place.gateway.state / "nginx" / "nginx.conf").read_text()
+    place.nginx.refusal = "nginx does not take it"
+    await place.roster(balancer({"spoke-1": target(server.port, 77)}))
+    await place.problem("does not take it")
+    assert (place.gateway.state / "nginx" / "nginx.conf").read_text() == good
+    assert (await place.told())["state"] == "serving"
+    place.nginx.refusal = None
+    await place.gateway.until(lambda: "weight=77" in (place.nginx.text or ""), "another try")
+    await place.problem("")
+    assert capsys.readouterr().err.count("does not take it") == 1
+    assert (await place.told())["problem"] is None
+
+
+async def test_an_nginx_that_takes_nothing_of_ours_is_told(place: Place) -> None:
+    place.nginx.is_ours = False
+    await place.credentials()
+    await place.spoke()
+    await place.problem("raise its `revision`")
+
+
+async def test_an_nginx_that_died_is_started_again_and_a_lost_configuration_comes_back(place: Place) -> None:
+    await place.spoke()
+    await place.credentials()
+    await place.until(str(SPOKE))
+    place.nginx.running = False
+    await place.gateway.until(lambda: place.nginx.running, "nginx")
+    conf = place.gateway.state / "nginx" / "nginx.conf"
+    right = conf.read_text()
+    conf.write_text("# somebody's own\n")
+    await place.gateway.until(lambda: conf.read_text() == right, "its configuration")
+
+
+async def test_renewed_credentials_are_taken_and_the_old_files_go(place: Place) -> None:
+    await place.spoke()
+    await place.credentials(api_keys={"team": API_KEY}, client_ca=credentials().certificate)
+    await place.until(str(SPOKE))
+    old = place.files()
+    assert len(old) == 5
+    assert {stat.S_IMODE((place.gateway.state / "nginx" / name).stat().st_mode) for name in old} == {0o600}
+    assert stat.S_IMODE((place.gateway.state / "nginx").stat().st_mode) == 0o700
+    await place.credentials(2)
+    await place.gateway.until(lambda: "api_key" in (place.nginx.text or "") and API_KEY not in place.files(), "it")
+    await place.gateway.until(lambda: len(place.files()) == 4, "that the old files go")
+    assert set(place.files()) & set(old) == {"nginx.conf", "taken"}
+    for name in place.files():
+        if name.startswith("tls"):
+            assert f"nginx/{name};" in (place.nginx.text or "")
+
+
+async def test_a_restart_changes_nothing_and_trusts_who_had_requests(tmp_path: Path, place: Place) -> None:
+    server = await place.spoke()
+    await place.credentials()
+    await place.until(str(SPOKE))
+    slow = replace(balancer({"spoke-1": target(server.port)}), check=Check(1, 50, 2))
+    await place.roster(slow)
+    before = place.files(), place.nginx.text
+    other = tmp_path / "again"
+    await asyncio.to_thread(_copy, place.gateway, other)
+    async with serving(other, place.stack) as again:
+        again.nginx.running, again.nginx.text = True, place.nginx.text
+        second = Place(other, place.stack, again, number=place.number)
+        await again.until(lambda: server.checks > 3, "checks")
+        told = await second.told()
+        assert [each["in_rotation"] for each in told["targets"]] == [True], "though fifty checks would be needed"
+        text = (again.state / "nginx" / "nginx.conf").read_text()
+        assert text == (before[1] or "").replace(str(place.gateway.state), str(again.state))
+        await server.stop()
+        await second.until()
+
+
+def _copy(gateway: PoolGateway, folder: Path) -> None:
+    import shutil
+
+    shutil.copytree(gateway.state, folder / "state")
+    conf = folder / "state" / "nginx" / "nginx.conf"
+    conf.write_text(conf.read_text().replace(str(gateway.state), str(folder / "state")))
+
+
+async def test_it_is_turned_off_with_everything(place: Place) -> None:
+    await place.spoke()
+    await place.credentials()
+    await place.until(str(SPOKE))
+    await place.roster(None)
+    await place.gateway.until(lambda: place.nginx.stops == 1, "the end of nginx")
+    await place.gateway.until(lambda: not (place.gateway.state / "nginx").exists(), "the end of its files")
+    assert (await place.gateway.status())["load_balancer"] is None
+    assert place.rotations()[-1][:2] == ("unserve", "spoke-1")
+
+
+@pytest.mark.parametrize("text", ["no JSON", '{"schema_version": 1, "body": "x", "signature": "eA=="}', ""])
+async def test_credentials_that_are_damaged_stop_only_the_balancer(
+    tmp_path: Path, stack: Stack, monkeypatch: pytest.MonkeyPatch, text: str
+) -> None:
+    monkeypatch.setattr(stage0, "RELEASES", tmp_path)
+    (tmp_path / "state").mkdir()
+    (tmp_path / "state" / "credentials.json").write_text(text)
+    async with serving(tmp_path, stack) as gateway:
+        place = Place(tmp_path, stack, gateway)
+        server = await place.spoke()
+        await place.problem("credentials.json cannot be used")
+        await place.problem("pulumi up --refresh")
+        assert (await gateway.status())["healthy"] is True
+        await place.credentials()
+        await place.until(str(SPOKE))
+        await server.stop()
+
+
+async def test_the_keys_of_credentials_are_nowhere_but_in_nginxs_files(
+    place: Place, capsys: pytest.CaptureFixture[str]
+) -> None:
+    await place.spoke()
+    made = credentials(api_keys={"team": API_KEY})
+    assert (await place.offer(*signed_credentials(place.stack, made)))[0] == 201
+    await place.until(str(SPOKE))
+    shown = str(await place.gateway.status()) + capsys.readouterr().err + str(place.gateway.audit())
+    for secret in (API_KEY, made.private_key.splitlines()[1]):
+        assert secret not in shown
+    assert canonical_credentials(made).decode() not in shown
