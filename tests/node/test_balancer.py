@@ -62,12 +62,15 @@ class Place:
         assert (await self.offer(body, signature))[0] == 201
 
     async def until(self, *addresses: str) -> None:
-        """Wait until nginx sends requests to exactly these."""
-
-        def has_them() -> bool:
-            return self.nginx.text is not None and self.sends_to() == set(addresses)
-
-        await self.gateway.until(has_them, f"requests to {addresses}")
+        """Wait until nginx sends requests to exactly these, and the status says so."""
+        told: dict[str, Any] = {}
+        for _ in range(500):
+            told = await self.told()
+            chosen = {each["address"] for each in told["targets"] if each["in_rotation"]}
+            if told["state"] == "serving" and not told["problem"] and chosen == self.sends_to() == set(addresses):
+                return
+            await asyncio.sleep(0.02)
+        raise AssertionError(f"waited in vain for requests to {addresses}: {told}")
 
     def sends_to(self) -> set[str]:
         return {str(address) for address, _ in servers_of(self.nginx.text or "")}
@@ -213,9 +216,8 @@ async def test_what_is_refused_leaves_the_old_and_is_tried_again(
     assert (await place.told())["state"] == "serving"
     place.nginx.refusal = None
     await place.gateway.until(lambda: "weight=77" in (place.nginx.text or ""), "another try")
-    await place.problem("")
+    await place.until(str(SPOKE))
     assert capsys.readouterr().err.count("does not take it") == 1
-    assert (await place.told())["problem"] is None
 
 
 async def test_an_nginx_that_takes_nothing_of_ours_is_told(place: Place) -> None:

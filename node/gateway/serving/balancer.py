@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Callable
+from ipaddress import IPv4Address
 from typing import Any
 
 from node.gateway.audit import Audit
@@ -21,6 +22,8 @@ from overlay.serving import LoadBalancer
 
 PAUSE_SECONDS = 1.0
 """Between two configurations: what changes meanwhile is one change."""
+OUT_SECONDS = 3.0
+"""How long a machine that drains waits at most until it gets no new request."""
 LOOK_SECONDS = 10.0
 """Between two looks at whether nginx still runs, with the configuration that it should have."""
 FIRST_RETRY_SECONDS, MAX_RETRY_SECONDS = 2.0, 60.0
@@ -55,6 +58,8 @@ class Balancer:
         self._ticks = ticks
         self._folder = Folder(network.config.state / "nginx")
         self._wake = asyncio.Event()
+        self._turned = asyncio.Event()
+        """Set, and another one from then on, when the rotation changes."""
         self._followed: tuple[str, int] | None = None
         """The roster's digest and the leases' version that the machines are of."""
         self._not_before = float("-inf")
@@ -70,6 +75,14 @@ class Balancer:
         """Look at once for what has changed."""
         self._wake.set()
 
+    async def until_out(self, address: IPv4Address) -> None:
+        """Wait until nginx sends no new request to the machine at ``address``, or has had the time for that."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + OUT_SECONDS
+        while any(each.address == address for each in self.rotation) and loop.time() < deadline:
+            with contextlib.suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(self._turned.wait(), deadline - loop.time())
+
     async def run(self) -> None:
         """Follow every change until cancelled."""
         loop = asyncio.get_running_loop()
@@ -81,9 +94,10 @@ class Balancer:
         try:
             while True:
                 self._wake.clear()
-                pause = await self._step()
-                with contextlib.suppress(asyncio.TimeoutError):
-                    await asyncio.wait_for(self._wake.wait(), pause)
+                # Not with wait_for, which up to Python 3.11 may take a cancellation for the event's end.
+                timer = loop.call_later(await self._step(), self.wake)
+                await self._wake.wait()
+                timer.cancel()
         finally:
             self._network.leases.watch(None)
             await self.checks.close()
@@ -174,6 +188,8 @@ class Balancer:
         for come in sorted(new - self.rotation, key=lambda each: each.address):
             self._tell_rotation("serve", come, None)
         self.rotation = new
+        self._turned.set()
+        self._turned = asyncio.Event()
 
     def _tell_rotation(self, event: str, endpoint: Endpoint, why: str | None) -> None:
         self._audit.write(event, node=endpoint.node, address=str(endpoint.address), reason=why)
