@@ -19,7 +19,12 @@ SECONDS = 2.0
 POOL = "aws-burst"
 VICTIM, VICTIM_ADDRESS = "hetzner-2", "10.100.1.2"
 """The machine whose plug is pulled."""
+NOTICE = 30
+"""Seconds from the notice of an interruption to the machine's end; ten less are for draining."""
+WEIGHT = 3
+"""The pool's machines' other weight."""
 NEW_NAME = "inference.example.com"
+"""What the renewed certificate is for, too."""
 
 Change = Callable[[Callable[[dict[str, Any]], object]], object]
 """Applies a change of the stack's settings."""
@@ -82,7 +87,7 @@ def steady(serving: Serving, change: Change, patience: float, say: Callable[[str
         say("one machine is interrupted")
         members = serving.members(POOL)
         gone = members[0]
-        place.run("interrupt", gone)
+        place.run("interrupt", gone, "--after", str(NOTICE))
         serving.wait_for_rotation("the interrupted one out", lambda names: gone not in names)
 
         say("another loses its power")
@@ -95,13 +100,10 @@ def steady(serving: Serving, change: Change, patience: float, say: Callable[[str
             place.run("scale", POOL, str(count))
             serving.wait_for_members(POOL, count)
 
-        say("the roster changes")
-        change(lambda config: config["pools"][POOL].update(weight=3))
-        until("the other weight", lambda: serving.weights(POOL) == {3})
-
-        say("the certificate is renewed")
+        say("the roster changes, and the certificate is renewed")
         certificate = serving.certificate()
-        change(lambda config: config["loadBalancer"].update(serverNames=[NEW_NAME]))
+        change(_other_share_and_name)
+        until("the other weight", lambda: serving.weights(POOL) == {WEIGHT})
         until("the other certificate", lambda: serving.certificate() != certificate)
 
         say("the killed one comes back")
@@ -109,6 +111,11 @@ def steady(serving: Serving, change: Change, patience: float, say: Callable[[str
         serving.wait_for_rotation("the killed one back", lambda names: VICTIM in names)
     refused = [each for each in serving.served()[before:] if each.status >= 400]
     return Report(outcomes, refused, killed, noticed)
+
+
+def _other_share_and_name(config: dict[str, Any]) -> None:
+    config["pools"][POOL]["weight"] = WEIGHT
+    config["loadBalancer"]["serverNames"] = [NEW_NAME]
 
 
 def report_rows(report: Report) -> list[Row]:
