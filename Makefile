@@ -42,6 +42,7 @@ lock: .venv/dev.stamp ## pins requirements*.txt again from requirements*.in
 	$(LOCK) --upgrade --output-file requirements.txt requirements.in
 	$(LOCK) --upgrade --output-file requirements-cloudflare.txt requirements-cloudflare.in
 	$(LOCK) --upgrade --output-file requirements-dev.txt requirements-dev.in
+	$(LOCK) --upgrade --output-file requirements-skypilot.txt requirements-skypilot.in
 
 # Python 3.11 with venv; on Debian and Ubuntu what is missing is installed.
 .venv/bin/pip:

@@ -207,7 +207,7 @@ def render_external(boot: ExternalBoot) -> str:
         cloud="external",
         gateway_public_key=boot.gateway_public_key,
     )
-    return (
+    script = (
         _environment()
         .get_template("external.sh.j2")
         .render(
@@ -221,3 +221,4 @@ def render_external(boot: ExternalBoot) -> str:
             token=TOKEN_VARIABLE,
         )
     )
+    return f"{script}\n"

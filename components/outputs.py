@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from ipaddress import IPv4Address, IPv4Network
 from typing import Any, cast
 
 import pulumi
 
-from components.documents import prometheus_targets, skyserve_service, ssh_node_pools
+from components.documents import prometheus_targets, service_on_pool, service_on_spokes, ssh_node_pools
 from components.gateway import WgGateway
 from components.plan import Machine, Plan
 from components.pool import InferencePool
@@ -63,6 +64,14 @@ def _pool(pool: InferencePool) -> dict[str, Any]:
     }
 
 
+def _service(plan: Plan, known_as: str, pools: Mapping[str, InferencePool]) -> pulumi.Input[str]:
+    """The SkyServe service: its replicas are the first external pool's machines, else it runs on the spokes."""
+    for pool in pools.values():
+        if pool.join_script is not None:
+            return pool.join_script.apply(partial(service_on_pool, plan, known_as, pool.plan))
+    return service_on_spokes(plan, known_as)
+
+
 def _load_balancer(stack: Stack, first: WgGateway) -> dict[str, Any] | None:
     """Where requests are answered: by a name, if there is one that is no pattern, which the user's DNS knows."""
     settings = stack.settings.load_balancer
@@ -108,7 +117,7 @@ def stack_outputs(
         "network": network_document(plan),
         "load_balancer": _load_balancer(stack, first),
         "ssh_node_pools": ssh_node_pools(plan, known_as),
-        "skyserve_service": skyserve_service(plan, known_as),
+        "skyserve_service": _service(plan, known_as, pools),
         "prometheus_targets": prometheus_targets(plan),
         "join": pulumi.Output.secret(
             {

@@ -8,7 +8,7 @@ from components.gateway import WgGateway
 from components.keys import pool_token
 from components.machine import PoolGroup, SiteNetwork
 from components.pool_plan import PoolPlan
-from components.userdata import pool_user_data
+from components.userdata import join_script, pool_user_data
 
 
 class InferencePool(pulumi.ComponentResource):
@@ -23,6 +23,8 @@ class InferencePool(pulumi.ComponentResource):
     """What its machines join with; secret."""
     token_digest: pulumi.Output[str]
     """SHA-256 (hex) of the token."""
+    join_script: pulumi.Output[str] | None
+    """What machines of an external pool join by, the token apart; None for other pools."""
 
     def __init__(
         self,
@@ -39,10 +41,12 @@ class InferencePool(pulumi.ComponentResource):
         self.plan = pool
         token = pool_token(pool.name, pool.token_revision, pulumi.ResourceOptions(parent=self))
         self.token, self.token_digest = token.token, token.digest
+        told = gateway.told_to_pools()
         if pool.is_external:
+            self.join_script = join_script(pool, told=told)
             self.group = PoolGroup(None, None, None)
         else:
             assert network is not None
-            user_data = pool_user_data(pool, token=token.token, told=gateway.told_to_pools())
-            self.group = network.pool(pool, user_data, self)
+            self.join_script = None
+            self.group = network.pool(pool, pool_user_data(pool, token=token.token, told=told), self)
         self.register_outputs({"group": self.group.name, "role": self.group.role})

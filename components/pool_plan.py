@@ -28,6 +28,7 @@ class PoolPlan:
     cloud: str
     region: str
     resource_name: str
+    overlay: IPv4Network
     addresses: IPv4Network
     minimum: int
     limit: int
@@ -68,6 +69,7 @@ def plan_pool(settings: Settings, name: str, wanted: PoolSettings) -> PoolPlan:
         cloud=site.cloud,
         region=site.region,
         resource_name=names.pool_name(settings.prefix, name),
+        overlay=settings.overlay,
         addresses=wanted.addresses,
         minimum=_minimum(wanted, site),
         limit=wanted.limit,

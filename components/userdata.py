@@ -8,7 +8,17 @@ from ipaddress import IPv4Address
 
 import pulumi
 
-from cloudinit import BootError, GatewayBoot, PoolBoot, SpokeBoot, render_gateway, render_pool, render_spoke
+from cloudinit import (
+    BootError,
+    ExternalBoot,
+    GatewayBoot,
+    PoolBoot,
+    SpokeBoot,
+    render_external,
+    render_gateway,
+    render_pool,
+    render_spoke,
+)
 from components.certificates import Certificate
 from components.keys import NodeKey
 from components.names import MAX_NAME
@@ -90,6 +100,24 @@ def pool_user_data(
     """The first-boot document of the machines of ``pool``; secret as its join token is."""
     values: pulumi.Output[tuple[str, Mapping[str, str]]] = pulumi.Output.all(token, told).apply(lambda v: (v[0], v[1]))
     return values.apply(lambda found: render_pool(_pool_boot(pool, {**found[1], "token": found[0]})))
+
+
+def join_script(pool: PoolPlan, *, told: pulumi.Output[Mapping[str, str]]) -> pulumi.Output[str]:
+    """The script by which machines join the external ``pool``; no secret, since their token comes apart from it."""
+
+    def render(told: Mapping[str, str]) -> str:
+        return render_external(
+            ExternalBoot(
+                pool=pool.name,
+                overlay=pool.overlay,
+                gateway_public_key=told["gateway_key"],
+                gateway_control=f"{told['gateway_host']}:{CONTROL_PORT}",
+                ca_pem=told["authority"],
+                signing_public_key=told["signing"],
+            )
+        )
+
+    return told.apply(render)
 
 
 def _gateway_boot(settings: Settings, plan: Plan, machine: Machine, values: Mapping[str, str]) -> GatewayBoot:

@@ -164,7 +164,12 @@ def test_every_test_file_is_collected() -> None:
 
 
 def test_requirements_are_pinned_by_hash_and_name_no_index() -> None:
-    for name in ("requirements.txt", "requirements-cloudflare.txt", "requirements-dev.txt"):
+    for name in (
+        "requirements.txt",
+        "requirements-cloudflare.txt",
+        "requirements-dev.txt",
+        "requirements-skypilot.txt",
+    ):
         lines = (ROOT / name).read_text().splitlines()
         pins = [line for line in lines if line and line[0] not in " #-"]
         assert pins

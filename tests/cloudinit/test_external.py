@@ -20,7 +20,7 @@ SCRIPT = render_external(EXTERNAL)
 def run(script: str, *options: str, token: str | None = None) -> subprocess.CompletedProcess[str]:
     """The script in a longer one, as SkyPilot runs a task's setup."""
     environment = {"PATH": "/usr/bin:/bin"} | ({} if token is None else {TOKEN_VARIABLE: token})
-    command = ["bash", *options, "-c", f"{script}\necho the rest"]
+    command = ["bash", *options, "-c", f"{script}echo the rest\n"]
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
 
 
@@ -29,6 +29,7 @@ def test_the_bytes_are_those_of_the_golden_file() -> None:
         "new machines would run another script: if that is wanted, `python -m tests.cloudinit.examples`"
     )
     assert SCRIPT.isascii()
+    assert SCRIPT.endswith("\n"), "what follows begins a line of its own"
 
 
 def test_it_writes_what_the_agent_reads() -> None:
@@ -68,7 +69,7 @@ def test_what_follows_keeps_its_own_shell() -> None:
     head, _, rest = SCRIPT.partition("\n(\n")
     body, _, tail = rest.partition("\n)\n")
     assert "\n)" not in body.replace("\n)\n", "")
-    after = run(f"{head}\n(\n{body.partition('join_token=')[0]}\n)\n{tail}\nset -o; declare -F", token=POOL.token)
+    after = run(f"{head}\n(\n{body.partition('join_token=')[0]}\n)\n{tail}set -o; declare -F; ", token=POOL.token)
     assert after.returncode == 0, after.stderr
     assert "the rest" in after.stdout
     for option in ("errexit", "nounset", "pipefail"):

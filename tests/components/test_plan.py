@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from components.documents import prometheus_targets, skyserve_service, ssh_node_pools
+from components.documents import prometheus_targets, ssh_node_pools
 from components.names import MAX_NAME, account_id, label_value
 from components.plan import Plan, make_plan, warnings
 from components.server_types import RETIRED, resolve
@@ -222,20 +222,22 @@ def test_labels_hold_what_all_clouds_take(text: str, label: str) -> None:
     assert label_value(text) == label
 
 
-def test_skypilots_pool_holds_every_spoke_by_its_overlay_address() -> None:
+def test_skypilots_pools_hold_the_spokes_of_each_site() -> None:
     pools = yaml.safe_load(ssh_node_pools(plan_of(), "burst"))
-    assert {host["ip"]: host["user"] for host in pools["burst"]["hosts"]} == {
-        "10.100.1.1": "root",
-        "10.100.1.2": "root",
-        "10.100.2.1": "ubuntu",
-        "10.100.3.1": "ubuntu",
+    assert {name: {host["ip"]: host["user"] for host in pool["hosts"]} for name, pool in pools.items()} == {
+        "burst-hetzner": {"10.100.1.1": "root", "10.100.1.2": "root"},
+        "burst-aws": {"10.100.2.1": "ubuntu"},
+        "burst-gcp": {"10.100.3.1": "ubuntu"},
     }
+    assert {pool["identity_file"] for pool in pools.values()} == {"~/.ssh/burst"}
 
 
-def test_the_service_runs_on_the_pool() -> None:
-    service = yaml.safe_load(skyserve_service(plan_of(), "burst"))
-    assert service["resources"]["infra"] == "ssh/burst"
-    assert service["service"]["replicas"] == 4
+def test_hosts_of_one_pool_may_have_logins_of_their_own() -> None:
+    spokes = {"aws-2": {"site": "aws", "image": "debian-12"}, "aws-3": {"site": "aws", "image": "ubuntu-24.04"}}
+    plan = plan_of(spokes=spokes)
+    (pool,) = yaml.safe_load(ssh_node_pools(plan, "burst")).values()
+    assert pool["user"] == "admin"
+    assert [host["user"] for host in pool["hosts"]] == ["admin", "ubuntu"]
 
 
 def test_prometheus_is_told_every_node_once() -> None:

@@ -59,6 +59,9 @@ for attempt in 1 2 3 4 5; do
     sleep 5
 done
 
+/usr/bin/python3 -c 'import sys; sys.exit(sys.version_info < (3, 10))' ||
+    fail "$(/usr/bin/python3 --version) is too old: use Ubuntu 22.04 or 24.04, or Debian 12"
+
 before=$(digest)
 as_root install -d -m 0755 /etc/hybridnet
 base64 -d <<'END' | as_root tar -xzf - -C / --no-same-owner
