@@ -14,7 +14,7 @@ from node.wireguard import WireGuardError
 _GONE = frozenset({403, 404})
 """What the gateway answers about a lease that it does not have (any more)."""
 QUIET_LOOKS = 3
-"""Looks in a row, half a second apart, that find no request: one that was on its way when the gateway heard is there."""
+"""Looks in a row, half a second apart, that find no request: by then one that was on its way is here."""
 
 
 class Farewell:
