@@ -40,6 +40,7 @@ class Members:
         flush: Callable[[], Awaitable[None]],
         seal: Seal | None,
         admission: Admission,
+        until_out: Callable[[IPv4Address], Awaitable[None]],
         clock: Callable[[], float] = time.time,
         ticks: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -51,6 +52,7 @@ class Members:
         self._audit = audit
         self._flush = flush
         self._seal = seal
+        self._until_out = until_out
         self._clock = clock
         self._ticks = ticks
         self._cleanup = Cleanup(clock, ticks)
@@ -92,7 +94,7 @@ class Members:
         return self._answer(self._authentic(address, secret))
 
     def _answer(self, lease: Lease) -> dict[str, Any]:
-        """What a machine is told of its lease. ``port`` is where requests come to it: it leaves when they have ended."""
+        """What a machine is told of its lease. ``port`` is where requests come: it leaves when they have ended."""
         kept = self._network.rosters.kept
         port = next((pool.port for pool in kept.roster.pools if pool.name == lease.pool), None) if kept else None
         return {**_told(lease), "port": port}
@@ -100,7 +102,7 @@ class Members:
     async def change(
         self, address: str, secret: str | None, state: State | None, weight: int | None, reason: str | None
     ) -> dict[str, Any]:
-        """Note that a machine drains, or its weight; Refusal."""
+        """Note that a machine drains, or its weight; Refusal. One that drains gets no new request after that."""
         old = self._changeable(address, secret)
 
         def keep() -> Lease | None:
@@ -114,10 +116,12 @@ class Members:
         new = await self._store.run(keep)
         if new is None:
             raise Refusal(404, "no lease has this address")
+        if new.state == "draining":
+            await self._until_out(new.address)
         return self._answer(new)
 
     async def leave(self, address: str, secret: str | None, reason: str | None) -> dict[str, Any]:
-        """End a machine's lease a moment after this returns; Refusal."""
+        """End a machine's lease a moment after this returns, when no new request goes to it; Refusal."""
         old = self._changeable(address, secret)
 
         def keep() -> Lease | None:
@@ -131,9 +135,11 @@ class Members:
             raise Refusal(404, "no lease has this address")
         task = self.leaving[new.id] = asyncio.create_task(self._finish(new))
         task.add_done_callback(lambda _: self.leaving.pop(new.id))
+        await self._until_out(new.address)
         return self._answer(new)
 
     async def _finish(self, lease: Lease) -> None:
+        await self._until_out(lease.address)
         await asyncio.sleep(LEAVE_SECONDS)
         await self._end([lease], lambda _: None)
 

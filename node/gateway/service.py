@@ -91,15 +91,17 @@ class Service:
         state, files = network.config.state, network.config.files
         self._store = Store()
         self._audit = Audit(state / "audit.jsonl")
-        flush, seal = Batch(self._apply_leases).run, load_seal(files / "seal.key")
-        self.joins = Admission(
-            network, health, Traffic(), self._store, self._audit, flush, seal, private_key, google or GoogleKeys()
-        )
-        self.members = Members(network, health, self._store, self._audit, flush, seal, self.joins)
         self._credentials = CredentialStore(state / "credentials.json", network.config.signing_public_key)
         self._credentials.load()
         self._balancer = Balancer(network, self._credentials, nginx, self._audit)
         self.metrics = Metrics(self._balancer, self._credentials)
+        flush, seal = Batch(self._apply_leases).run, load_seal(files / "seal.key")
+        self.joins = Admission(
+            network, health, Traffic(), self._store, self._audit, flush, seal, private_key, google or GoogleKeys()
+        )
+        self.members = Members(
+            network, health, self._store, self._audit, flush, seal, self.joins, self._balancer.until_out
+        )
 
     def status(self, *, with_peers: bool) -> dict[str, Any]:
         kept, failed, credentials = self._network.rosters.kept, release.failed(), self._credentials.kept

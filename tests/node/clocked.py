@@ -59,11 +59,14 @@ class Scene:
         )  # fmt: skip
         self.members = Members(
             self.network, self.health, self.store, self.audit, self._flush, self.seal, admission,
-            self.time.clock, self.time.ticks,
+            self._until_out, self.time.clock, self.time.ticks,
         )  # fmt: skip
 
     async def _flush(self) -> None:
         self.network.apply_leases()
+
+    async def _until_out(self, address: IPv4Address) -> None:
+        """There is no balancer whose requests would have to be waited for."""
 
     def join(self, number: int, *, answers: bool = True) -> Lease:
         """A machine that joins, and whether it answers echoes from now on; Refusal."""

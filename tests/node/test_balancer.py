@@ -178,14 +178,33 @@ async def test_a_pools_machines_come_with_their_lease_drain_at_once_and_go(place
     await place.gateway.tell(members[0], "PATCH", {"weight": 5, "reason": "rebalance"})
     await place.gateway.until(lambda: " weight=1 " in (place.nginx.text or ""), "the smaller share")
     await place.gateway.tell(members[0], "PATCH", {"state": "draining"})
+    assert place.sends_to() == {"127.0.1.129"}, "it was answered before that"
     await place.until("127.0.1.129")
     told = {each["name"]: (each["draining"], each["healthy"]) for each in (await place.told())["targets"]}
     assert told == {"burst-i1": (True, True), "burst-i2": (False, True)}
-    await place.gateway.tell(members[1], "DELETE")
+    assert (await place.gateway.tell(members[1], "DELETE"))[0] == 200
+    assert place.sends_to() == set()
     await place.until()
     events = place.rotations()
     assert sorted(events[:2]) == [("serve", "burst-i1", None), ("serve", "burst-i2", None)]
     assert events[2:] == [("unserve", "burst-i1", "draining"), ("unserve", "burst-i2", "draining")]
+
+
+async def test_a_machine_that_drains_is_answered_though_nginx_goes_on_with_it(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = await place.server("127.0.1.128")
+    await place.credentials()
+    await place.roster(balancer(pools={"burst": Share(10, backup=False, max_conns=0)}), pools=(pool(port=server.port),))
+    member = Member("i-1")
+    await place.gateway.join(member)
+    await place.until("127.0.1.128")
+    place.nginx.refusal = "no"
+    monkeypatch.setattr(balancing, "OUT_SECONDS", 0.1)
+    status, told = await place.gateway.tell(member, "PATCH", {"state": "draining"})
+    assert (status, told["state"]) == (200, "draining")
+    place.nginx.refusal = None
+    await place.until()
 
 
 async def test_what_changes_at_once_is_one_change(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,7 +21,7 @@ SPOKE = IPv4Address("127.0.1.1")
 async def test_a_machine_drains_and_leaves(gateway: PoolGateway) -> None:
     member = Member("i-1")
     await gateway.join(member)
-    told = {"schema_version": 1, "name": "burst-i1", "pool": "burst", "address": member.address}
+    told = {"schema_version": 1, "name": "burst-i1", "pool": "burst", "address": member.address, "port": 8000}
     assert await gateway.tell(member, "GET") == (200, {**told, "state": "active", "weight": 100})
     answer = await gateway.tell(member, "PATCH", {"weight": 10, "reason": "rebalance"})
     assert answer == (200, {**told, "state": "active", "weight": 10})

@@ -28,6 +28,8 @@ LOOK_SECONDS = 10.0
 """Between two looks at whether nginx still runs, with the configuration that it should have."""
 FIRST_RETRY_SECONDS, MAX_RETRY_SECONDS = 2.0, 60.0
 """What nginx has refused is tried again after the first, which doubles up to the second."""
+HANDOVER_SECONDS = 0.3
+"""nginx's old processes take requests for about 0.1 s after a reload (ngx_master_process_cycle)."""
 _CALM = 4.0
 """After a look at thousands of machines none for so many times as long as it took, while they come and go."""
 _NO_CREDENTIALS = "no credentials yet: `pulumi up` pushes them"
@@ -79,9 +81,13 @@ class Balancer:
         """Wait until nginx sends no new request to the machine at ``address``, or has had the time for that."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + OUT_SECONDS
+        was_in = False
         while any(each.address == address for each in self.rotation) and loop.time() < deadline:
+            was_in = True
             with contextlib.suppress(asyncio.TimeoutError):
                 await asyncio.wait_for(self._turned.wait(), deadline - loop.time())
+        if was_in:
+            await asyncio.sleep(HANDOVER_SECONDS)
 
     async def run(self) -> None:
         """Follow every change until cancelled."""
