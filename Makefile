@@ -8,6 +8,8 @@ PY := .venv/bin/python
 RUN := $(PY) -m localcloud
 # Without compiling: the SDKs' thousands of modules would take half a minute, and few of them are imported.
 PIP := $(PY) -m pip install --quiet --disable-pip-version-check --no-input --no-compile --require-hashes
+# Except for this one: all of it is loaded as soon as one of its classes is.
+COMPILE := $(PY) -m compileall -q .venv/lib/python3*/site-packages/pulumi_cloudflare
 LOCK := .venv/bin/pip-compile --quiet --generate-hashes --allow-unsafe --strip-extras --no-header \
 	--no-emit-index-url --no-emit-trusted-host --no-emit-find-links --no-emit-options
 APT := DEBIAN_FRONTEND=noninteractive apt-get -qq
@@ -69,11 +71,13 @@ lock: .venv/dev.stamp ## pins requirements*.txt again from requirements*.in
 .venv/cloudflare.stamp: requirements-cloudflare.txt .venv/run.stamp
 	@echo "installing requirements-cloudflare.txt into .venv"
 	@$(PIP) -r requirements-cloudflare.txt </dev/null
+	@$(COMPILE)
 	@touch $@
 
 .venv/dev.stamp: requirements-dev.txt .venv/run.stamp
 	@echo "installing requirements-dev.txt into .venv"
 	@$(PIP) -r requirements-dev.txt </dev/null
+	@$(COMPILE)
 	@touch $@
 
 # What tests and measurements call on this host. Where it cannot be had, they say what they miss when they skip.

@@ -18,7 +18,7 @@ from localcloud.provider.servicer import Provider
 
 ALWAYS = ("hcloud", "aws", "gcp", "tls")
 EXTRA = "cloudflare"
-"""Served where its SDK is installed. It takes ten seconds to import, so it is imported only when it is asked for."""
+"""Served where its SDK is installed. It takes seconds to import, so it is imported only when it is asked for."""
 _THREADS = 32
 """Requests under way at once for a package; the engine asks for 16 resources in parallel unless told otherwise."""
 
