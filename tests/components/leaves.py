@@ -65,6 +65,7 @@ class Leaf:
             .not_valid_before(now + self.begins)
             .not_valid_after(now + self.ends)
             .add_extension(names, critical=False)
+            .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
             .sign(ca_key, hashes.SHA256())
             .public_bytes(Encoding.PEM)
             .decode()

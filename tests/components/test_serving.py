@@ -225,6 +225,9 @@ def test_a_refusal_shows_no_secret(gateway: Gateway, time: Time) -> None:
 def test_a_refresh_shows_a_gateway_that_lost_them(gateway: Gateway, time: Time) -> None:
     provider = CredentialsProvider()
     state = {**inputs_of(gateway), **provider.push(inputs_of(gateway), None, time.patience())}
+    same = provider.read("credentials", state).outs
+    assert same is not None
+    assert not provider.diff("credentials", same, inputs_of(gateway)).changes
     gateway.credentials = None
     found = provider.read("credentials", state).outs
     assert found is not None
