@@ -16,6 +16,7 @@ from tests.node.identities import google_keys
 from tests.node.pool_support import AWS, FakeGateway, FakeMetadata, Member, serving, telling
 from tests.node.pools import PoolGateway, pool_roster
 from tests.node.pools import serving as serving_pools
+from tests.node.real_nginx import find_nginx
 from tests.node.support import Stack
 
 
@@ -79,3 +80,8 @@ def member(tmp_path: Path, stack: Stack, quick: None, metadata: FakeMetadata) ->
         (made.state / "releases").mkdir()
         yield made
         made.end()
+
+
+@pytest.fixture(scope="session")
+def nginx_program(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return find_nginx(tmp_path_factory.mktemp("nginx"))
