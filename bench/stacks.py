@@ -1,4 +1,4 @@
-"""Generated stacks: the dev stack's three sites, widened, with as many spokes as wanted and no pools."""
+"""Generated stacks: the dev stack's three sites, widened, with as many spokes as wanted, no pools, no load balancer."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ def spoke_names(count: int) -> list[str]:
 
 
 def stack_config(count: int) -> str:
-    """The text of a stack file with `count` spokes and no pools; salt and everything else as in the dev stack."""
+    """The text of a stack file with `count` spokes; salt and everything that tunnels need are as in the dev stack."""
     document = cast("dict[str, Any]", yaml.safe_load((ROOT / "Pulumi.dev.yaml").read_text()))
     config = document["config"]
     for site, subnet in SUBNETS.items():
         config[f"{PREFIX}sites"][site]["subnet"] = subnet
     config[f"{PREFIX}spokes"] = {name: {"site": name.partition("-")[0]} for name in spoke_names(count)}
-    del config[f"{PREFIX}pools"]
+    del config[f"{PREFIX}pools"], config[f"{PREFIX}loadBalancer"]
     return yaml.safe_dump(document, sort_keys=False)

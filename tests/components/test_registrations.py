@@ -40,10 +40,10 @@ def test_exactly_these_resources_are_registered(program: Run) -> None:
         "GcpNetwork": 1,
         "WgGateway": 1,
         "WgSpoke": 4,
-        "PrivateKey": 10,  # signing, sealing, SSH, authority, the gateway's TLS, and one a node
+        "PrivateKey": 11,  # signing, sealing, SSH, authority, two of the gateway's TLS, and one a node
         "SelfSignedCert": 1,
-        "CertRequest": 1,
-        "LocallySignedCert": 1,
+        "CertRequest": 2,  # for the control plane and for requests
+        "LocallySignedCert": 2,
         "SshKey": 1,
         "PrimaryIp": 1,
         "Server": 3,
@@ -64,13 +64,14 @@ def test_exactly_these_resources_are_registered(program: Run) -> None:
         "Firewall": 5,  # two of Hetzner, three rules of GCP
         "Release": 1,
         "Roster": 1,
+        "Credentials": 1,
     }
 
 
 def test_every_resource_of_a_component_is_its_child(program: Run) -> None:
     components = {r.name for r in program.resources if not r.request.custom}
     escaped = {r.name for r in program.resources if r.request.custom and r.parent not in components}
-    assert escaped == {"ssh-key", "release", "roster"}
+    assert escaped == {"ssh-key", "release", "roster", "hetzner-gw-credentials"}
 
 
 def test_the_gateways_server_has_its_name_type_place_and_labels(program: Run) -> None:
@@ -102,6 +103,7 @@ def test_the_gateways_firewall_lets_in_exactly_this(program: Run) -> None:
         ("in", "udp", "51820-51821", ANYWHERE),
         ("in", "tcp", "8443", ANYWHERE),
         ("in", "tcp", "22", ADMINS),
+        ("in", "tcp", "443", ANYWHERE),
     ]
 
 

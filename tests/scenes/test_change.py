@@ -71,6 +71,8 @@ except OSError:
         ("internet", 22, False),
         ("desk", 8443, True),
         ("internet", 8443, True),
+        ("desk", 443, True),
+        ("internet", 443, True),
         ("desk", 9999, False),
         ("internet", 9999, False),
     ],
