@@ -101,6 +101,9 @@ class RealNginx:
         )
         return done.stderr or ("" if done.returncode == 0 else "refused")
 
+    def is_started(self) -> bool:
+        return self._child is not None
+
     def start(self) -> None:
         command = [str(self._program), "-c", str(self._conf), "-g", "daemon off;"]
         self._child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
