@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from statistics import median
-from urllib.parse import urlsplit
 
 from bench.figures import Paired, Row, shown_ratio
 from bench.joins import percentile
@@ -119,7 +118,7 @@ def _nginx_by_hand(serving: Serving) -> str:
         printf %s "$0" > nginx.conf
         systemd-run --quiet --collect --unit by-hand --service-type=forking nginx -c {FOLDER}/nginx.conf"""
     serving.place.execute(GATEWAY, "sh", "-c", start, text)
-    return f"https://{urlsplit(serving.url).hostname}:{PORT}/v1/completions"
+    return f"https://{serving.address.partition(':')[0]}:{PORT}/v1/completions"
 
 
 def _server_at_ssh(serving: Serving) -> str:

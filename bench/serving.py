@@ -10,7 +10,6 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any
-from urllib.parse import urlsplit
 
 from bench.load import Outcome, Task
 from bench.place import PATIENCE, Place
@@ -69,6 +68,15 @@ class Serving:
         put = f"printf '%s\\n' \"$0\" > /etc/default/inference; sh {FOLDER}/install.sh"
         self.place.execute(node, "sh", "-c", put, said)
 
+    def say(self, node: str, *, healthy: bool) -> None:
+        """Have a machine's server say from now on that it is healthy, or not."""
+        self.place.execute(node, "systemctl", "kill", "--signal", "USR2" if healthy else "USR1", "inference")
+
+    def remove(self, node: str) -> None:
+        """Take the inference server off a machine, and what gives it to others."""
+        end = "systemctl kill -s KILL inference files; systemctl disable -q --now inference"
+        self.place.execute(node, "sh", "-c", f"{end}; rm -r {FOLDER} /etc/default/inference")
+
     def give_files(self) -> None:
         """Have the machines of pools find the server where their setup looks for it."""
         self.place.copy(EXAMPLE, FILES_NODE, FOLDER)
@@ -80,9 +88,9 @@ class Serving:
         return self.place.secret_outputs()
 
     @property
-    def url(self) -> str:
-        """Where the gateway takes requests."""
-        return f"https://{self._outputs['wg_gateway_ip']}:{SERVING_PORT}"
+    def address(self) -> str:
+        """Where the gateway takes requests, `host:port`."""
+        return f"{self._outputs['wg_gateway_ip']}:{SERVING_PORT}"
 
     @property
     def ca_pem(self) -> str:
@@ -91,13 +99,12 @@ class Serving:
 
     def task(self, body: Mapping[str, Any], **how: Any) -> Task:
         """Requests to the gateway; `how` is the rest of the `Task`."""
-        return Task(f"{self.url}/v1/completions", self.ca_pem, {**PROMPT, **body}, **how)
+        return Task(f"https://{self.address}/v1/completions", self.ca_pem, {**PROMPT, **body}, **how)
 
     def certificate(self) -> str:
         """The certificate that the gateway shows at the desk, PEM."""
         show = "import ssl, sys; print(ssl.get_server_certificate((sys.argv[1], int(sys.argv[2]))))"
-        place = urlsplit(self.url)
-        return self.place.run("run", "--", sys.executable, "-c", show, str(place.hostname), str(place.port))
+        return self.place.run("run", "--", sys.executable, "-c", show, *self.address.split(":"))
 
     def status(self) -> dict[str, Any]:
         """What the gateway's service says of its load balancer."""

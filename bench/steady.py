@@ -12,8 +12,6 @@ from bench.figures import Row
 from bench.load import Outcome, in_flight
 from bench.serving import Served, Serving, until
 
-RATE = 50.0
-"""Requests a second."""
 SECONDS = 2.0
 """What each answer takes."""
 POOL = "aws-burst"
@@ -32,8 +30,8 @@ Change = Callable[[Callable[[dict[str, Any]], object]], object]
 
 @dataclass(frozen=True)
 class Report:
-    """What was seen. `killed` and `noticed` are seconds since the epoch: when the plug was pulled, and when the gateway
-    had taken the machine out. `refused` are the lines of the gateway's log with a status from 400 on."""
+    """What was seen. `killed` and `noticed` are when a machine had lost its power, and when the gateway had taken it
+    out, seconds since the epoch. `refused` are the lines of the gateway's log with a status from 400 on."""
 
     outcomes: Sequence[Outcome]
     refused: Sequence[Served]
@@ -46,7 +44,7 @@ class Report:
 
     @property
     def in_flight(self) -> list[Outcome]:
-        """The failed ones that had been sent when the plug was pulled."""
+        """The failed ones that were under way when the power went."""
         return in_flight(self.failed, self.killed)
 
     @property
@@ -71,8 +69,8 @@ class Report:
         return Counter(each.machine for each in self.outcomes if not each.error)
 
 
-def steady(serving: Serving, change: Change, patience: float, say: Callable[[str], None]) -> Report:
-    """Do everything that may happen to machines that serve, one after the other, under load.
+def steady(serving: Serving, change: Change, rate: float, patience: float, say: Callable[[str], None]) -> Report:
+    """Do everything that may happen to machines that serve, one after the other, under `rate` requests a second.
 
     `patience` is how many seconds a client waits for an answer. The machines are as many as before in the end, the
     settings are others.
@@ -80,9 +78,9 @@ def steady(serving: Serving, change: Change, patience: float, say: Callable[[str
     place, before = serving.place, len(serving.served())
 
     def flows() -> bool:
-        return len(serving.served()) - before > 2 * RATE * SECONDS
+        return len(serving.served()) - before > 2 * rate * SECONDS
 
-    with serving.load(serving.task({"seconds": SECONDS}, rate=RATE, patience=patience)) as outcomes:
+    with serving.load(serving.task({"seconds": SECONDS}, rate=rate, patience=patience)) as outcomes:
         until("requests and answers", flows)
         say("one machine is interrupted")
         members = serving.members(POOL)
@@ -91,8 +89,8 @@ def steady(serving: Serving, change: Change, patience: float, say: Callable[[str
         serving.wait_for_rotation("the interrupted one out", lambda names: gone not in names)
 
         say("another loses its power")
-        killed = time.time()
         place.run("kill", VICTIM)
+        killed = time.time()
         noticed = serving.wait_for_rotation("the killed one out", lambda names: VICTIM not in names)
 
         say("the pool grows and shrinks")
@@ -118,11 +116,11 @@ def _other_share_and_name(config: dict[str, Any]) -> None:
     config["loadBalancer"]["serverNames"] = [NEW_NAME]
 
 
-def report_rows(report: Report) -> list[Row]:
+def report_rows(report: Report, rate: float) -> list[Row]:
     """What was seen, as lines of the table."""
     return [
         Row(
-            f"requests, {RATE:g} a second with answers of {SECONDS:g} s, while machines come and go",
+            f"requests, {rate:g} a second with answers of {SECONDS:g} s, while machines come and go",
             str(len(report.outcomes)),
         ),
         Row("  in flight on the machine whose power went", str(len(report.in_flight))),

@@ -18,6 +18,8 @@ from bench.stacks import PREFIX, ROOT
 from bench.steady import POOL, report_rows, steady
 
 MEMBERS = 2
+RATE = 50.0
+"""Requests a second while machines come and go."""
 
 
 class TrafficStack:
@@ -64,7 +66,7 @@ def rows(folder: Path, say: Callable[[str], None]) -> list[Row]:
         serving.wait_for_rotation("the machines", lambda names: set(MACHINES) < names)
         serving.wait_for_members(POOL, MEMBERS)
         found = compared.rows(serving, say)
-        report = steady(serving, stack.change, PATIENCE, say)
+        report = steady(serving, stack.change, RATE, PATIENCE, say)
     finally:
         stack.place.run("down")
-    return [*found, *report_rows(report)]
+    return [*found, *report_rows(report, RATE)]
