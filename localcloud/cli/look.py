@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from typing import Any, cast
 
 from localcloud import daemon
-from localcloud.cli import members, mesh
+from localcloud.cli import exports, members, mesh
 from localcloud.cli.console import DIM, GREEN, RED, YELLOW, Console
 from localcloud.cli.desk import chosen, engine, environment
-from localcloud.cloud import Cloud, write_private
+from localcloud.cloud import Cloud
 from localcloud.fabric import Fabric, MachineState
 
 _COLOURS = {"running": GREEN, "booting": YELLOW, "stopped": DIM, "crashed": RED}
@@ -33,7 +33,7 @@ def status(cloud: Cloud, options: argparse.Namespace) -> int:
     if not machines:
         console.say("no machines: `python -m localcloud up` makes those of the stack")
         return 0
-    gone = members.abandoned(machines, leases)
+    elsewhere, others = members.external(outputs), members.without_machine(machines, leases)
     pools = bool(leases) or any(members.pool_of(machine) for machine in machines)
     console.table(
         ["MACHINE", "CLOUD", "STATE", *(["POOL", "LEASE"] if pools else []), "ADDRESSES", "CUT FROM"],
@@ -49,8 +49,8 @@ def status(cloud: Cloud, options: argparse.Namespace) -> int:
             for machine in machines
         ]
         + [
-            [lease.name, "", console.paint("gone", DIM), lease.pool, console.paint(lease.text, YELLOW), "", ""]
-            for lease in gone
+            [lease.name, "", *_of_no_machine(lease, console, is_external=lease.pool in elsewhere), "", ""]
+            for lease in others
         ],
     )
     if nodes:
@@ -65,14 +65,11 @@ def status(cloud: Cloud, options: argparse.Namespace) -> int:
 def outputs(cloud: Cloud, options: argparse.Namespace) -> int:
     """outputs: 0 when the stack has been made."""
     choice = chosen(cloud)
-    found = engine(cloud, choice, environment(cloud, choice.stack)).outputs()
+    driver = engine(cloud, choice, environment(cloud, choice.stack))
+    found = driver.outputs()
     if options.write:
-        options.write.mkdir(parents=True, exist_ok=True)
-        files = {"outputs.json": json.dumps(found, indent=2, sort_keys=True) + "\n"}
-        files |= {f"{name}.yaml": value for name, value in found.items() if isinstance(value, str) and "\n" in value}
-        for name, text in files.items():
-            write_private(options.write / name, text)
-            print(options.write / name)
+        for path in exports.write(options.write, exports.files(found, driver.outputs(show_secrets=True))):
+            print(path)
         return 0
     if options.json:
         print(json.dumps(found, indent=2, sort_keys=True))
@@ -107,6 +104,13 @@ def _flat(value: object) -> str:
     if isinstance(value, list):
         return "[" + ", ".join(_flat(item) for item in cast("list[object]", value)) + "]"
     return value if isinstance(value, str) else json.dumps(value)
+
+
+def _of_no_machine(lease: members.Lease, console: Console, *, is_external: bool) -> list[str]:
+    """State, pool and lease of a machine that is not one of those here, for the table."""
+    colour = GREEN if is_external and lease.is_working else YELLOW
+    state = console.paint("external" if is_external else "gone", DIM)
+    return [state, lease.pool, console.paint(lease.text, colour)]
 
 
 def _membership(machine: MachineState, leases: Sequence[members.Lease], console: Console) -> list[str]:

@@ -84,8 +84,14 @@ def peers(machines: Sequence[MachineState], known: Sequence[Lease], outputs: Map
     return [mesh.Peer(node, sites.get(lease.pool, ""), ROLE, lease.address, lease.public_key) for node, lease in held]
 
 
-def abandoned(machines: Sequence[MachineState], known: Sequence[Lease]) -> list[Lease]:
-    """Leases whose machines are gone."""
+def external(outputs: Mapping[str, Any]) -> set[str]:
+    """The pools whose machines others make, wherever they are."""
+    pools = cast("list[dict[str, str]]", outputs.get("pools") or [])
+    return {pool["name"] for pool in pools if pool.get("kind") == "external"}
+
+
+def without_machine(machines: Sequence[MachineState], known: Sequence[Lease]) -> list[Lease]:
+    """Leases of which no machine here is: of machines that are gone, and of external pools."""
     held = [lease_of(machine, known) for machine in machines]
     return [lease for lease in known if lease not in held]
 

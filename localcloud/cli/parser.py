@@ -41,13 +41,16 @@ or an interruption: it goes on from what there is. Exit status: 0 when every nod
     "status": """\
 HANDSHAKE, RECEIVED and SENT are what the gateway's WireGuard knows; a session that lives makes a handshake every two
 minutes, and only while there is something to send. LEASE is what the gateway says of a pool's machine: `none` has not
-joined, or has left; `gone` is a machine that vanished, whose lease lasts until the gateway forgets it.""",
+joined, or has left; `gone` is a machine that vanished, whose lease lasts until the gateway forgets it; `external` is a
+machine of an external pool.""",
     "outputs": """\
   python -m localcloud outputs                   for reading
   python -m localcloud outputs --json            for programs
-  python -m localcloud outputs --write exports   outputs.json, ssh_node_pools.yaml and skyserve_service.yaml
+  python -m localcloud outputs --write exports   outputs.json (secrets masked), ssh_node_pools.yaml,
+                                                 skyserve_service.yaml and, with an external pool, its secret
+                                                 skyserve_service.env; ssh_private_key, a secret too
 
-docs/exports.md says what each is.""",
+The files are for you alone, and replace none that this command did not write. docs/exports.md says what each is.""",
     "exec": """\
   python -m localcloud exec aws-1 -- ping -c 3 10.100.1.1
   python -m localcloud exec hetzner-gw -- wg show
@@ -182,7 +185,7 @@ def _add_looking_commands(add: _Add) -> None:
     outputs = add("outputs", look.outputs, "show what the stack exports; secrets are masked")
     outputs.add_argument("--json", action="store_true", help="as one JSON document")
     outputs.add_argument(
-        "--write", type=Path, metavar="DIR", help="write outputs.json, and a file for each output that is a YAML text"
+        "--write", type=Path, metavar="DIR", help="write the outputs, SkyPilot's documents and what belongs to them"
     )
 
 

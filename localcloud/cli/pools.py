@@ -50,6 +50,8 @@ def _check_size(cloud: Cloud, pool: str, size: int) -> None:
     text = cloud.outputs.read_text() if cloud.outputs.exists() else "{}"
     outputs = cast("dict[str, list[dict[str, Any]]]", json.loads(text))
     for declared in outputs.get("pools", []):
+        if declared["name"] == pool and declared.get("kind") == "external":
+            raise LocalCloudError(f"{pool} is an external pool: what makes its machines says how many there are")
         if declared["name"] == pool and not declared["min"] <= size <= declared["max"]:
             raise LocalCloudError(
                 f"{pool} cannot have {_members(size)}: the stack says {declared['min']} to {declared['max']}; "

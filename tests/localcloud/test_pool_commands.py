@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from localcloud.cli import look, members, mesh, pools
+from localcloud.cli import members, mesh, pools
 from localcloud.cli.console import Console
 from localcloud.cli.parser import main
 from localcloud.cloud import Cloud
@@ -173,7 +173,7 @@ def test_peers_of_members_go_by_the_names_that_commands_take(scene: Scene) -> No
     known = [members.Lease("aws-burst-1234f0", "aws-burst", "10.100.2.128", "key0", "i-f0", "active", 100, True)]
     found = members.peers([member(0), member(1)], known, {"pools": [{"name": "aws-burst", "site": "aws"}]})
     assert found == [mesh.Peer("aws-burst-f0", "aws", "burst", "10.100.2.128", "key0")]
-    assert look.members.abandoned([member(1)], known) == known
+    assert members.without_machine([member(1)], known) == known
 
 
 def test_scale_waits_until_all_run(scene: Scene, capsys: pytest.CaptureFixture[str]) -> None:
@@ -193,6 +193,23 @@ def test_scale_asks_no_cloud_for_what_the_stack_does_not_want(
 ) -> None:
     assert run(scene, "scale", "aws-burst", size) == 1
     assert "the stack says 1 to 6" in capsys.readouterr().err
+    assert scene.asked == []
+
+
+def test_an_external_pool_has_leases_and_no_machines_here(scene: Scene, capsys: pytest.CaptureFixture[str]) -> None:
+    pool = {"name": "replicas", "kind": "external", "site": "aws", "min": 0, "max": 4}
+    scene.cloud.outputs.write_text(json.dumps({"peers": [GATEWAY.__dict__], "pools": [pool]}))
+    gone = {**LEASE, "name": "aws-burst-f1", "public_key": "key1"}
+    scene.leases = [{**LEASE, "name": "replicas-f0", "pool": "replicas"}, gone]
+    assert run(scene, "status") == 0
+    lines = capsys.readouterr().out.splitlines()
+    (external,) = [line.split() for line in lines if line.startswith("replicas-f0")]
+    assert external == ["replicas-f0", "external", "replicas", "active"]
+    assert [line.split()[:3] for line in lines if line.startswith("aws-burst-f1")] == [
+        ["aws-burst-f1", "gone", "aws-burst"]
+    ]
+    assert run(scene, "scale", "replicas", "2") == 1
+    assert "what makes its machines says how many" in capsys.readouterr().err
     assert scene.asked == []
 
 

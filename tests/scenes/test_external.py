@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import subprocess
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from ipaddress import IPv4Address, IPv4Network
@@ -72,8 +73,8 @@ class Replicas:
         (folder / "pip").write_text('#!/bin/sh\necho "asked for: $*"\n')
         self._place.copy(folder, node, "/opt/sky")
         self.scene.exec(node, "install", "/opt/sky/pip", "/usr/local/bin/pip")
-        self.scene.exec(node, "install", "-o", "sky", "-m", "600", "/opt/sky/setup.sh", "/home/sky/setup.sh")
-        return self.scene.exec(node, "su", "-", "sky", "-c", "bash -i setup.sh 2>&1")
+        self.scene.exec(node, "install", "-o", "sky", "-m", "600", "/opt/sky/setup.sh", "/srv/setup.sh")
+        return self.scene.exec(node, "su", "-", "sky", "-c", "bash -i /srv/setup.sh 2>&1")
 
     def address(self, node: str) -> str:
         """The machine's overlay address."""
@@ -167,6 +168,18 @@ def test_the_port_of_k3s_is_open_to_the_pools_own_machines_only(replicas: Replic
         assert not replicas.gets("hetzner-1", address, 6443)
     with replicas.serving("aws-1", 6443):
         assert not replicas.gets(one, replicas.scene.nodes()["aws-1"], 6443)
+
+
+def test_the_files_for_skypilot_have_what_it_needs(replicas: Replicas, tmp_path: Path) -> None:
+    scene, folder = replicas.scene, tmp_path / "exports"
+    scene.run("outputs", "--write", str(folder))
+    assert yaml.safe_load((folder / "skyserve_service.yaml").read_text())["setup"] == replicas.setup
+    assert (folder / "skyserve_service.env").read_text() == f"{TOKEN_VARIABLE}={replicas.token}\n"
+    public = subprocess.run(
+        ["ssh-keygen", "-y", "-f", folder / "ssh_private_key"], capture_output=True, text=True, check=True
+    ).stdout.split()[1]
+    assert public in scene.exec("hetzner-1", "sh", "-c", "cat ~root/.ssh/authorized_keys")
+    assert {path.stat().st_mode & 0o777 for path in folder.iterdir()} == {0o600}
 
 
 def test_the_setup_may_run_again(replicas: Replicas) -> None:
