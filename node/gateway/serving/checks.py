@@ -37,6 +37,20 @@ class Outcome:
     why: str = "not checked yet"
     """Why the last check failed, if it did."""
 
+    def take(self, why: str | None, check: Check) -> bool:
+        """Count one more check, which failed if there is a ``why``; whether it has changed the verdict."""
+        if why is not None:
+            self.failures += 1
+            self.why = why
+        if self.healthy == (why is None):
+            self.row = 0
+            return False
+        self.row += 1
+        if self.row < (check.fall if self.healthy else check.rise):
+            return False
+        self.healthy, self.row = not self.healthy, 0
+        return True
+
 
 class Checks:
     """The checks of all machines that :meth:`follow` was told of; ``on_change`` is called when a verdict is another."""
@@ -91,22 +105,10 @@ class Checks:
         while True:
             async with self._room:
                 why = await self._ask(endpoint)
-            self._take(outcome, why)
+            if outcome.take(why, self._check):
+                self._on_change()
             await asyncio.sleep(pause * self._check.interval)
             pause = 1.0
-
-    def _take(self, outcome: Outcome, why: str | None) -> None:
-        """Count one more check, which failed if there is a ``why``."""
-        if why is not None:
-            outcome.failures += 1
-            outcome.why = why
-        if outcome.healthy == (why is None):
-            outcome.row = 0
-            return
-        outcome.row += 1
-        if outcome.row >= (self._check.fall if outcome.healthy else self._check.rise):
-            outcome.healthy, outcome.row = not outcome.healthy, 0
-            self._on_change()
 
     async def _ask(self, endpoint: Endpoint) -> str | None:
         """Why the machine's answer is not a good one, or None."""
