@@ -53,6 +53,13 @@ def test_it_stands_in_the_roster_as_other_pools_do(program: Run) -> None:
     assert "identity" not in pool
 
 
+def test_its_machines_have_their_share_of_the_requests() -> None:
+    pools = {"replicas": {**REPLICAS, "weight": 7, "backup": False}}
+    config = changed(static(), {"pools": pools, "loadBalancer": {"enabled": True}})
+    shares = run_program(config).named("roster").inputs["loadBalancer"]["pools"]
+    assert shares == {"replicas": {"weight": 7, "backup": False, "maxConns": 0}}
+
+
 def test_its_outputs_say_what_it_is(program: Run) -> None:
     exported = plain(program.outputs)
     (pool,) = parse_outputs(exported).pools
