@@ -23,8 +23,8 @@ MAY_IMPORT = {
 }
 """Room -> the rooms of ours it may import. `bench` and `tests` may import any."""
 
-FROM_DISTRIBUTION = {"aiohttp", "cryptography", "jwt", "prometheus_client"}
-"""What machines have besides the standard library."""
+FROM_DISTRIBUTION = {"aiohttp", "cryptography", "jwt", "prometheus_client", "yarl"}
+"""What machines have besides the standard library; yarl is what aiohttp takes for URLs, and comes with it."""
 
 MAX_LINES = 400
 PARSED_BY_MACHINES = ("overlay", "node", "examples")
