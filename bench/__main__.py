@@ -6,7 +6,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from bench import capacity, joins, machines, previews, sizes
+from bench import capacity, joins, machines, previews, sizes, traffic
 from bench.figures import table
 from localcloud import host
 
@@ -24,10 +24,12 @@ def main() -> int:
         why = host.problems()
         if not why:
             found += [*joins.rows(folder / "joins", say), *machines.rows(folder, say)]
+            found += traffic.rows(folder / "traffic", say)
     print(table(found))
     print(
         "\nby hand: the same resources in a flat program; the gateway's wg-quick file with every peer; wg-quick and"
-        " the usual forwarding lines; beside joins, as many bare requests for the status."
+        " the usual forwarding lines; beside joins, as many bare requests for the status; beside requests,"
+        " nginx set up by hand on the same gateway, and a machine that is asked without gateway, TLS and tunnel."
     )
     print("Ratios are medians of pairs measured in turn, with the least and the greatest.")
     if why:

@@ -16,8 +16,8 @@ from bench.joins import percentile
 from bench.load import Outcome, Task
 from bench.serving import GATEWAY, Serving
 
-ROUNDS = 10
-ROUND_SECONDS = 4.0
+ROUNDS = 8
+ROUND_SECONDS = 3.0
 CLIENTS = 16
 RATE = 100.0
 """Requests a second where latency is measured."""

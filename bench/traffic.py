@@ -28,7 +28,7 @@ class TrafficStack:
     def __init__(self, folder: Path) -> None:
         folder.mkdir()
         self.place = Place(folder / "cloud")
-        self._config_file = folder / "Pulumi.dev.yaml"
+        self.config_file = folder / "Pulumi.dev.yaml"
         self._document = cast("dict[str, Any]", yaml.safe_load((ROOT / "Pulumi.dev.yaml").read_text()))
         self.change(_only_what_is_measured, up=False)
 
@@ -38,13 +38,13 @@ class TrafficStack:
         ours = {key.removeprefix(PREFIX): config.pop(key) for key in list(config) if key.startswith(PREFIX)}
         change(ours)
         config.update({f"{PREFIX}{key}": value for key, value in ours.items()})
-        self._config_file.write_text(yaml.safe_dump(self._document, sort_keys=False))
+        self.config_file.write_text(yaml.safe_dump(self._document, sort_keys=False))
         if up:
             self.up()
 
     def up(self) -> None:
         """Make the instance equal to the stack."""
-        self.place.run("up", "--config-file", str(self._config_file))
+        self.place.run("up", "--config-file", str(self.config_file))
 
 
 def _only_what_is_measured(config: dict[str, Any]) -> None:
