@@ -99,9 +99,9 @@ class Folder:
         files.write_text(self._candidate, text)
 
     def note_taken(self, text: str, pems: Pems) -> None:
-        """Remember that nginx goes on with ``text``, and remove what it needs no more."""
-        files.write_text(self._taken, _digest(text))
+        """Remove what nginx needs no more, and remember that it goes on with ``text``."""
         self._clean({self._configuration, self._taken, pems.certificate, pems.private_key, pems.client_ca})
+        files.write_text(self._taken, _digest(text))
 
     def pems(self, credentials: Credentials) -> Pems:
         """Where the credentials' files belong: their names tell what is in them."""
