@@ -101,9 +101,13 @@ def _rows(
 
     def row(name: str, other: tuple[float, ...], aim: str) -> Row:
         ratio = shown_ratio(Paired(ours, other))
-        return Row(name, f"{median(ours):.3g}", f"{median(other):.3g}", ratio, aim)
+        return Row(name, _shown(median(ours)), _shown(median(other)), ratio, aim)
 
     return [row(what, by_hand, aim), row("  beside a machine that is asked directly", direct, "")]
+
+
+def _shown(value: float) -> str:
+    return f"{value:.0f}" if value >= 100 else f"{value:.1f}"
 
 
 def _nginx_by_hand(serving: Serving) -> str:
