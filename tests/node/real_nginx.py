@@ -54,6 +54,8 @@ class RealNginx:
         self.folder = folder
         self.port = free_port()
         self.authority = Authority()
+        self.also = ""
+        """Lines before the configuration's own."""
         self._program = program
         self._conf = folder / "nginx.conf"
         self._child: subprocess.Popen[bytes] | None = None
@@ -88,7 +90,7 @@ class RealNginx:
         if client_ca:
             pems = Pems(pems.certificate, pems.private_key, self.folder / "client-ca.crt")
             (self.folder / "client-ca.crt").write_text(client_ca)
-        self._conf.write_text(self.place(render(servers, pems, api_keys or {}, trusted_proxies)))
+        self._conf.write_text(self.also + self.place(render(servers, pems, api_keys or {}, trusted_proxies)))
         if self._child:
             self.reload()
 

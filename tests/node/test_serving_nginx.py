@@ -283,6 +283,18 @@ async def test_api_keys(site: Site) -> None:
     assert (await site.ask(headers={"Authorization": f"Bearer {API_KEY}"}))[0] == 503
 
 
+async def test_a_request_without_an_answer_is_in_the_log_as_json_too(site: Site) -> None:
+    site.nginx.also = "worker_shutdown_timeout 1s;\n"
+    machine = await site.machine()
+    await site.serve(server(machine))
+    held = asyncio.create_task(site.ask("POST", "/hold", data=b"x"))
+    await until(lambda: len(machine.seen) == 1, "the request")
+    await site.serve()
+    with pytest.raises(aiohttp.ServerDisconnectedError):
+        await held
+    site.nginx.logged(lambda line: line["status"] == 0)
+
+
 async def test_logs_tell_no_query_token_or_body(site: Site) -> None:
     await site.serve(server(await site.machine()), dead(), api_keys={"team": API_KEY})
     headers = {"Authorization": f"Bearer {API_KEY}", "Cookie": "session=s3cr3t-cookie"}
