@@ -76,6 +76,8 @@ class Agent:
         self._is_failed = False
         self._problems: dict[str, str] = {}
         self._is_risk_taken_in = False
+        self._port: int | None = None
+        """Where requests come to this machine, once the gateway has said so."""
 
     def run(self) -> int:
         """Until the end; the exit status. OrphanedError without stage 0."""
@@ -177,7 +179,7 @@ class Agent:
             return self._unanswered(str(error))
         except (OSError, JoinError, WireGuardError) as error:
             return self._unanswered(str(error))
-        self._heard = time.monotonic()
+        self._heard, self._port = time.monotonic(), found.port
         self._backoff.reset()
         for about in _PASSING:
             self._problems.pop(about, None)
@@ -302,7 +304,7 @@ class Agent:
 
     def _farewell(self, lease: Answer, reason: str) -> Farewell:
         has_hook = (self._config.files / "drain").exists()
-        return Farewell(self._client, self._system, lease, reason, self._tell, has_hook=has_hook)
+        return Farewell(self._client, self._system, lease, reason, self._tell, port=self._port, has_hook=has_hook)
 
     def _leave(self, departure: Departure) -> bool:
         """Drain and leave; False when that is not through yet."""

@@ -18,8 +18,11 @@ QUIET_LOOKS = 3
 
 
 class Farewell:
-    """One machine's way out of its ``lease``. ``has_hook`` says whether the user gave a drain hook; ``tell`` gets what
-    went wrong, and at what."""
+    """One machine's way out of its ``lease``.
+
+    ``port`` is where requests come, None where that is not known. ``has_hook`` says whether the user gave a drain hook;
+    ``tell`` gets what went wrong, and at what.
+    """
 
     def __init__(
         self,
@@ -29,6 +32,7 @@ class Farewell:
         reason: str,
         tell: Callable[[str, str], None],
         *,
+        port: int | None,
         has_hook: bool,
     ) -> None:
         self._client = client
@@ -38,22 +42,21 @@ class Farewell:
         self._tell = tell
         self._has_hook = has_hook
         self._is_known = False
-        self._port: int | None = None
+        self._port = port
         self._quiet = 0
 
     def drain(self, limit: Callable[[], float | None], pause: Callable[[], None]) -> bool:
-        """Tell the gateway, and wait for the hook and the requests until ``limit`` (monotonic clock).
+        """Tell the gateway, and wait for that, the hook and the requests until ``limit`` (monotonic clock).
 
         False when that says None. A hook that has run in this boot does not run again.
         """
         self._announce()
-        while (hook := self._drains()) or self._serves():
+        while unfinished := self._unfinished():
             end = limit()
             if end is None:
                 return False
             if time.monotonic() >= end:
-                who = "the drain hook is" if hook else "requests are"
-                self._tell("hook", f"{who} still at work, but the time is over")
+                self._tell("hook", f"{unfinished}, but the time is over")
                 break
             pause()
             self._announce()
@@ -78,13 +81,21 @@ class Farewell:
         if self._is_known:
             return
         try:
-            self._port = self._client.drain(self._lease, self._reason).port
+            self._port = self._client.drain(self._lease, self._reason).port or self._port
         except RefusalError as error:
             self._is_known = error.status in _GONE
         except (OSError, JoinError) as error:
             self._tell("drain", f"the gateway does not know yet that this machine drains: {error}")
         else:
             self._is_known = True
+
+    def _unfinished(self) -> str:
+        """What is still to be waited for, empty for nothing."""
+        if self._drains():
+            return "the drain hook is still at work"
+        if not self._is_known:
+            return "requests may still be sent here"
+        return "requests are still at work" if self._serves() else ""
 
     def _drains(self) -> bool:
         """Whether the hook is at work; the first call starts it."""

@@ -56,6 +56,9 @@ class FakeGateway:
     next_host: int = 130
     port: int = 0
     serving_port: int | None = None
+    is_full: bool = False
+    """Whether its disk takes no change of a lease."""
+    turned_down: int = 0
     release: tuple[int, bytes, dict[str, str]] | None = None
 
     def answer(self, method: str, path: str, by_tunnel: bool, headers: dict[str, str], body: bytes) -> Reply:
@@ -115,6 +118,9 @@ class FakeGateway:
         if not by_tunnel or public_key not in self.leases:
             return (404 if by_tunnel else 403), {}, b'{"status": 404, "reason": "no lease has this address"}'
         lease = self.leases[public_key]
+        if method == "PATCH" and self.is_full:
+            self.turned_down += 1
+            return 507, {}, b'{"status": 507, "reason": "no room"}'
         if method == "PATCH":
             self.log.append(f"patch {json.dumps(document, sort_keys=True)}")
             lease.update({name: document[name] for name in ("state", "weight") if name in document})

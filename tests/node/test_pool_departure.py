@@ -133,6 +133,19 @@ def test_a_machine_leaves_when_its_last_request_has_ended(member: Member) -> Non
     assert len(member.system.looks) >= looks + QUIET_LOOKS - 1, "one look may have come between the two lines"
 
 
+def test_a_machine_does_not_leave_while_the_gateway_may_still_send_requests(member: Member) -> None:
+    member.gateway.serving_port = 8000
+    member.gateway.is_full = True
+    member.start()
+    wait_for("the first round", lambda: "get" in member.gateway.log)
+    member.metadata.texts[ACTION] = SPOT
+    wait_for("a few tries", lambda: member.gateway.turned_down > 2 * QUIET_LOOKS)
+    assert member.gateway.said() == ["join"]
+    member.gateway.is_full = False
+    wait_for("the leave", lambda: left(member))
+    assert len(member.system.looks) >= QUIET_LOOKS
+
+
 def test_requests_that_do_not_end_are_not_waited_for_beyond_the_notice(
     member: Member, capfd: pytest.CaptureFixture[str]
 ) -> None:
