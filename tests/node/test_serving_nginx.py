@@ -306,7 +306,7 @@ async def test_logs_tell_no_query_token_or_body(site: Site) -> None:
         "POST", "/v1/%22quoted%22", "team", True,
     )  # fmt: skip
     assert line["seconds"] >= 0
-    site.nginx.logged(lambda line: line["status"] == 401)
+    assert site.nginx.logged(lambda line: line["status"] == 401)["method"] == "POST"
     logs = site.nginx.all_logs()
     assert "s3cr3t" not in logs
     assert API_KEY not in logs

@@ -216,7 +216,7 @@ http {{
   server_tokens off;
   default_type application/json;
   log_format inference escape=json '{{"time":"$time_iso8601","request_id":"$request_id","client":"$remote_addr",'
-    '"method":"$request_method","path":"$plain_path","protocol":"$server_protocol","status":$plain_status,'
+    '"method":"$plain_method","path":"$plain_path","protocol":"$server_protocol","status":$plain_status,'
     '"bytes":$body_bytes_sent,"seconds":$request_time,"upstream":"$upstream_addr",'
     '"upstream_status":"$upstream_status","connect_seconds":"$upstream_connect_time",'
     '"header_seconds":"$upstream_header_time","api_key":"$api_key"}}';
@@ -225,6 +225,11 @@ http {{
   # As it was asked for, without the query.
   map $request_uri $plain_path {{
     "~^(?<before_query>[^?]*)" $before_query;
+    default "";
+  }}
+  # As it was asked with: what answers an error is a GET.
+  map $request $plain_method {{
+    "~^(?<asked_method>[A-Z]+) " $asked_method;
     default "";
   }}
   # 000 is what nginx notes where there was no answer, and no number in JSON.
