@@ -165,7 +165,7 @@ class RosterProvider(_PushProvider):
 
 
 class CredentialsProvider(_PushProvider):
-    """Pushes what a gateway answers requests with: ``PUT /v1/credentials``."""
+    """Pushes what one gateway answers requests with: ``PUT /v1/credentials``."""
 
     kind = "credentials"
 
@@ -183,8 +183,9 @@ class CredentialsProvider(_PushProvider):
 
 
 def _credentials(props: Mapping[str, Any], number: int) -> CredentialsDocument:
+    (gateway,) = props["gateways"]
     return CredentialsDocument(
-        number, props["certificate"], props["privateKey"], props.get("clientCa"), dict(props["apiKeys"])
+        number, gateway, props["certificate"], props["privateKey"], props.get("clientCa"), dict(props["apiKeys"])
     )
 
 
@@ -268,7 +269,7 @@ class Roster(_Pushed, module="hybrid-wireguard", name="Roster"):
 
 
 class Credentials(_Pushed, module="hybrid-wireguard", name="Credentials"):
-    """What gateways show to clients and ask of them, pushed to each."""
+    """What a gateway shows to clients and asks of them, pushed to it."""
 
     def __init__(
         self,
@@ -283,7 +284,10 @@ class Credentials(_Pushed, module="hybrid-wireguard", name="Credentials"):
         signing_key: pulumi.Input[str],
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
-        """As :class:`overlay.serving.Credentials`; ``private_key``, ``api_keys`` and ``signing_key`` are secrets."""
+        """As :class:`overlay.serving.Credentials`; ``private_key``, ``api_keys`` and ``signing_key`` are secrets.
+
+        ``gateways`` is the one that they are for.
+        """
         props: Props = {
             "certificate": certificate,
             "privateKey": pulumi.Output.secret(private_key),

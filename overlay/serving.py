@@ -144,12 +144,13 @@ def read_balancer(fields: Fields | None) -> LoadBalancer | None:
 class Credentials:
     """What a gateway shows and asks for at its port for requests. ``private_key`` and ``api_keys`` are secrets.
 
-    ``certificate`` is the chain in PEM, the gateway's own first; ``private_key`` is its key in PEM. With ``client_ca``
-    (PEM) only who shows a certificate of that authority is answered; with ``api_keys`` (by name) only who sends one as
-    a bearer token.
+    ``gateway`` is its node's name, so that a signature is good at no other gateway. ``certificate`` is the chain in
+    PEM, the gateway's own first; ``private_key`` is its key in PEM. With ``client_ca`` (PEM) only who shows a
+    certificate of that authority is answered; with ``api_keys`` (by name) only who sends one as a bearer token.
     """
 
     number: int
+    gateway: str
     certificate: str
     private_key: str = field(repr=False)
     client_ca: str | None = None
@@ -161,6 +162,7 @@ def canonical_credentials(credentials: Credentials) -> bytes:
     document = {
         "schema_version": CREDENTIALS_VERSION,
         "number": credentials.number,
+        "gateway": credentials.gateway,
         "certificate": credentials.certificate,
         "private_key": credentials.private_key,
         "client_ca": credentials.client_ca,
@@ -197,7 +199,9 @@ def _pem(fields: Fields, key: str) -> str:
 
 def _read_credentials(fields: Fields) -> Credentials:
     fields.number("schema_version", CREDENTIALS_VERSION, CREDENTIALS_VERSION)
-    number = fields.number("number", 1, _MAX_NUMBER)
+    number, gateway = fields.number("number", 1, _MAX_NUMBER), fields.text("gateway")
+    if not is_node_name(gateway):
+        raise FieldError(f"credentials.gateway: {gateway!r} is not a lower-case DNS label")
     certificate, private_key = _pem(fields, "certificate"), _pem(fields, "private_key")
     client_ca = fields.maybe_text("client_ca")
     if client_ca is not None and not _PEM.fullmatch(client_ca):
@@ -207,4 +211,4 @@ def _read_credentials(fields: Fields) -> Credentials:
         if not is_node_name(name) or not API_KEY.fullmatch(key):
             raise FieldError(f"credentials.api_keys.{name if is_node_name(name) else '?'}: no name or no bearer token")
     fields.end()
-    return Credentials(number, certificate, private_key, client_ca, keys)
+    return Credentials(number, gateway, certificate, private_key, client_ca, keys)

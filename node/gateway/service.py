@@ -91,7 +91,9 @@ class Service:
         state, files = network.config.state, network.config.files
         self._store = Store()
         self._audit = Audit(state / "audit.jsonl")
-        self._credentials = CredentialStore(state / "credentials.json", network.config.signing_public_key)
+        self._credentials = CredentialStore(
+            state / "credentials.json", network.config.name, network.config.signing_public_key
+        )
         self._credentials.load()
         self._balancer = Balancer(network, self._credentials, nginx, self._audit)
         self.metrics = Metrics(self._balancer, self._credentials)

@@ -120,7 +120,9 @@ def test_a_given_certificate_is_written_as_gateways_take_it() -> None:
     )
     inputs = run.named("hetzner-gw-credentials").inputs
     assert not [resource for resource in run.resources if "serving" in resource.name]
-    document = Document(1, inputs["certificate"], inputs["privateKey"], inputs["clientCa"], inputs["apiKeys"])
+    document = Document(
+        1, "hetzner-gw", inputs["certificate"], inputs["privateKey"], inputs["clientCa"], inputs["apiKeys"]
+    )
     assert parse_credentials(canonical_credentials(document)) == document
     assert document.certificate == LEAF.certificate + ca_pem()
     assert document.client_ca == ca_pem()
@@ -171,7 +173,7 @@ def test_credentials_are_pushed_and_numbered(gateway: Gateway, time: Time) -> No
     assert gateway.credentials is not None
     assert gateway.credentials["content"] == state["digest"]
     assert state["privateKey"] == LEAF.key, "the engine keeps it secret only under the input's own name"
-    expected = Document(1, LEAF.certificate, LEAF.key, ca_pem(), API_KEYS)
+    expected = Document(1, "gw", LEAF.certificate, LEAF.key, ca_pem(), API_KEYS)
     assert state["digest"] == credentials_digest(expected)
 
 
@@ -203,7 +205,7 @@ def test_unchanged_credentials_are_no_change_and_keep_their_number(gateway: Gate
 )
 def test_what_changed_or_is_not_known_yet_is_an_update(gateway: Gateway, change: dict[str, Any]) -> None:
     inputs = inputs_of(gateway)
-    digest = credentials_digest(Document(1, LEAF.certificate, LEAF.key, None, API_KEYS))
+    digest = credentials_digest(Document(1, "gw", LEAF.certificate, LEAF.key, None, API_KEYS))
     result = CredentialsProvider().diff("credentials", {**inputs, "number": 3, "digest": digest}, {**inputs, **change})
     assert result.changes
     assert not result.replaces

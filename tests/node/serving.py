@@ -101,9 +101,9 @@ def _key_pem(key: ec.EllipticCurvePrivateKey) -> str:
 
 
 def credentials(number: int = 1, authority: Authority | None = None, **changes: object) -> Credentials:
-    """Credentials with a new certificate."""
+    """Credentials of the gateway ``gw`` with a new certificate."""
     certificate, private_key = (authority or Authority()).issue()
-    found: dict[str, object] = {"certificate": certificate, "private_key": private_key, **changes}
+    found: dict[str, object] = {"gateway": "gw", "certificate": certificate, "private_key": private_key, **changes}
     return Credentials(number, **found)  # type: ignore[arg-type]
 
 

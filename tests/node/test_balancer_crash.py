@@ -80,7 +80,7 @@ class Gateway:
         config = machine.Config("gateway", "gw", place, self.stack.public_key, self.state, self.state)
         network = Network(config, MemoryWireGuard(), MemoryFirewall())
         network.load()
-        store = CredentialStore(self.state / "credentials.json", self.stack.public_key)
+        store = CredentialStore(self.state / "credentials.json", "gw", self.stack.public_key)
         store.load()
         return network, store
 

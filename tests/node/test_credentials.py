@@ -24,7 +24,7 @@ AUTHORITY = Authority()
 
 
 def store(folder: Path, stack: Stack, **options: Any) -> CredentialStore:
-    made = CredentialStore(folder / "credentials.json", stack.public_key, **options)
+    made = CredentialStore(folder / "credentials.json", "gw", stack.public_key, **options)
     made.load()
     return made
 
@@ -86,6 +86,7 @@ USELESS: list[tuple[Callable[[Credentials], Credentials], str]] = [
     (lambda made: replace(made, certificate=made.certificate + _garbage("CERTIFICATE")), "certificate: it cannot"),
     (lambda made: replace(made, client_ca=_garbage("CERTIFICATE")), "client_ca: it cannot be read"),
     (_expired, "certificate: it expired on"),
+    (lambda made: replace(made, gateway="gw-2"), "gateway: not about this gateway"),
     (lambda made: replace(made, certificate="no PEM"), "certificate: not PEM"),
     (lambda made: replace(made, api_keys={"team": "short"}), "api_keys.team"),
 ]
@@ -108,7 +109,7 @@ def test_a_chain_begins_with_the_gateways_own_certificate(tmp_path: Path, stack:
     certificate, key = AUTHORITY.issue()
     found = store(tmp_path, stack)
     for number, chain, status in ((1, AUTHORITY.pem + certificate, 400), (2, certificate + AUTHORITY.pem, 201)):
-        made = Credentials(number, chain, key)
+        made = Credentials(number, "gw", chain, key)
         assert found.offer(*signed_credentials(stack, made))[0] == status
 
 
@@ -134,6 +135,16 @@ def test_another_stacks_file_is_no_credentials(
     assert "credentials.json" in capsys.readouterr().err
     assert found.offer(*signed_credentials(stack, credentials(1, AUTHORITY)))[0] == 201
     assert found.problem is None
+
+
+def test_another_gateways_file_is_no_credentials(tmp_path: Path, stack: Stack) -> None:
+    body, signature = signed_credentials(stack, credentials(1, AUTHORITY, gateway="gw-2"))
+    (tmp_path / "credentials.json").write_text(
+        json.dumps({"schema_version": 1, "body": body.decode(), "signature": signature})
+    )
+    found = store(tmp_path, stack)
+    assert found.kept is None
+    assert "not about this gateway" in (found.problem or "")
 
 
 async def test_over_https(gateway: PoolGateway) -> None:

@@ -35,7 +35,7 @@ BALANCER = LoadBalancer(
 SERVING = replace(ROSTER, pools=(POOL,), load_balancer=BALANCER)
 PEM = "-----BEGIN {0}-----\nAAAA\n-----END {0}-----\n"
 CREDENTIALS = Credentials(
-    3, PEM.format("CERTIFICATE") * 2, PEM.format("PRIVATE KEY"), PEM.format("CERTIFICATE"), {"ci": "k" * 32}
+    3, "gw", PEM.format("CERTIFICATE") * 2, PEM.format("PRIVATE KEY"), PEM.format("CERTIFICATE"), {"ci": "k" * 32}
 )
 
 
@@ -93,6 +93,8 @@ def test_credentials_are_a_fixed_point_and_show_no_secret() -> None:
 BAD_CREDENTIALS: list[tuple[Callable[[dict[str, Any]], object], str]] = [
     (lambda d: d.update(schema_version=2), "schema_version"),
     (lambda d: d.update(number=0), "number"),
+    (lambda d: d.update(gateway="two gateways"), "gateway: 'two gateways' is not"),
+    (lambda d: d.pop("gateway"), "gateway: missing"),
     (lambda d: d.update(certificate="no PEM"), "certificate: not PEM"),
     (lambda d: d.update(private_key=d["private_key"] + "; include /etc/shadow"), "private_key: not PEM"),
     (lambda d: d.update(client_ca=""), "client_ca"),

@@ -38,10 +38,16 @@ def _now() -> datetime.datetime:
 
 
 class CredentialStore:
-    """The credentials in ``path``; only what ``public_key`` (base64, ED25519) signed. ``clock`` gives UTC."""
+    """The credentials in ``path``; only what ``public_key`` (base64, ED25519) signed for ``gateway``, this node.
 
-    def __init__(self, path: Path, public_key: str, clock: Callable[[], datetime.datetime] = _now) -> None:
+    ``clock`` gives UTC.
+    """
+
+    def __init__(
+        self, path: Path, gateway: str, public_key: str, clock: Callable[[], datetime.datetime] = _now
+    ) -> None:
         self._path = path
+        self._gateway = gateway
         self._public_key = public_key
         self._clock = clock
         self.kept: Kept | None = None
@@ -64,7 +70,7 @@ class CredentialStore:
             body, signature = str(document["body"]).encode("ascii"), str(document["signature"])
             if not is_signed(credentials_message(body), signature, self._public_key):
                 raise ValueError("the stack did not sign it")
-            return _kept(parse_credentials(body), body)
+            return self._checked(body)
         except (KeyError, ValueError) as error:
             raise files.StateError(self._path, f"{type(error).__name__}: {error}", REMEDY) from error
 
@@ -75,7 +81,7 @@ class CredentialStore:
         if self.kept and body == self.kept.body:
             return 200, "same"
         try:
-            new = _kept(parse_credentials(body), body)
+            new = self._checked(body)
         except CredentialsError as error:
             return 400, str(error)
         if self.is_expired(new):
@@ -85,6 +91,12 @@ class CredentialStore:
         files.write(self._path, {"body": body.decode("ascii"), "signature": signature})
         self.kept, self.problem = new, None
         return 201, "taken"
+
+    def _checked(self, body: bytes) -> Kept:
+        credentials = parse_credentials(body)
+        if credentials.gateway != self._gateway:
+            raise CredentialsError(f"credentials.gateway: not about this gateway, which is {self._gateway}")
+        return _kept(credentials, body)
 
     def is_expired(self, kept: Kept) -> bool:
         return self._clock() >= kept.not_after
