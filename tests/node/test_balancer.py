@@ -15,6 +15,7 @@ import pytest
 
 from node import stage0
 from node.gateway.serving import balancer as balancing
+from node.gateway.serving.balancer import Balancer
 from node.gateway.serving.conf import servers_of
 from overlay.serving import Check, LoadBalancer, Share, Target, canonical_credentials
 from tests.node.pools import Member, PoolGateway, pool, pool_roster, serving
@@ -132,6 +133,24 @@ async def test_it_waits_for_credentials_and_says_so(place: Place) -> None:
     await place.until(str(SPOKE))
     told = await place.told()
     assert (told["state"], told["problem"]) == ("serving", None)
+
+
+async def test_what_only_a_push_can_mend_is_not_looked_at_without_a_pause(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pauses: list[float] = []
+    step = Balancer._step  # pyright: ignore[reportPrivateUsage]
+
+    async def noted(self: Balancer) -> float:
+        pauses.append(await step(self))
+        return pauses[-1]
+
+    monkeypatch.setattr(Balancer, "_step", noted)
+    await place.roster(balancer())
+    await place.problem("no credentials yet")
+    before = len(pauses)
+    await place.gateway.until(lambda: len(pauses) >= before + 3, "three more steps")
+    assert set(pauses[before:]) == {balancing.LOOK_SECONDS}
 
 
 async def test_a_machine_gets_requests_while_its_health_checks_succeed(place: Place) -> None:

@@ -127,7 +127,7 @@ class Balancer:
             self._tell_problem(str(error) if isinstance(error, NginxError) else f"{type(error).__name__}: {error}")
             self._wait = min(MAX_RETRY_SECONDS, max(FIRST_RETRY_SECONDS, self._wait * 2))
             self._retry = self._ticks() + self._wait
-        return max(0.0, min(LOOK_SECONDS, self._retry - self._ticks())) if self._problem else LOOK_SECONDS
+        return min(LOOK_SECONDS, self._retry - now) if self._problem and self._retry > now else LOOK_SECONDS
 
     def _follow(self, kept: KeptRoster, balancer: LoadBalancer) -> None:
         """Look anew at which machines there are, if they may be others."""
