@@ -120,17 +120,19 @@ def balancer(
 
 @dataclass
 class InferenceServer:
-    """Answers at ``address`` as it is told: ``status`` to a health check; counts them."""
+    """Answers at ``address`` as it is told: ``status`` to a health check; counts them, with the last one's path."""
 
     address: IPv4Address
     status: int = 200
     checks: int = 0
+    path: str = ""
     port: int = 0
     _runner: web.AppRunner | None = None
 
     async def start(self, port: int = 0) -> None:
         async def health(request: web.Request) -> web.Response:
             self.checks += 1
+            self.path = request.path_qs
             return web.Response(status=self.status)
 
         app = web.Application()

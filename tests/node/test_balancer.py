@@ -181,6 +181,19 @@ async def test_a_machine_gets_requests_while_its_health_checks_succeed(place: Pl
     assert place.rotations() == [("serve", "spoke-1", None), ("unserve", "spoke-1", "its health check answered 302")]
 
 
+async def test_another_health_path_takes_no_machine_out(place: Place) -> None:
+    server = await place.spoke()
+    await place.credentials()
+    await place.until(str(SPOKE))
+    before = len(place.nginx.taken)
+    await place.roster(balancer({"spoke-1": replace(target(server.port), health_path="/health?new")}))
+    await place.gateway.until(lambda: server.path == "/health?new", "a check of the new path")
+    await place.roster(balancer({"spoke-1": replace(target(server.port, 20), health_path="/health?new")}))
+    await place.gateway.until(lambda: "weight=20" in (place.nginx.text or ""), "the next configuration")
+    assert all(f"server {SPOKE}:" in text for text in place.nginx.taken[before:])
+    assert place.rotations() == [("serve", "spoke-1", None)]
+
+
 async def test_a_pools_machines_come_with_their_lease_drain_at_once_and_go(place: Place) -> None:
     first = await place.server("127.0.1.128")
     await place.server("127.0.1.129", first.port)

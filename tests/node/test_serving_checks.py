@@ -82,6 +82,26 @@ async def test_a_new_machine_is_asked_at_once_and_one_that_went_no_more(
     assert checks.is_healthy(endpoint(server)), "it is trusted until a check fails"
 
 
+async def test_a_machine_with_another_health_path_keeps_its_verdict_until_that_fails(
+    checks: Checks, server: InferenceServer
+) -> None:
+    slow = Check(3600, 1, 3)
+    checks.follow(slow, [endpoint(server)])
+    await until(lambda: checks.is_healthy(endpoint(server)), "its health")
+    other = replace(endpoint(server, "/absent"), node="renamed")
+    checks.follow(slow, [other])
+    await until(lambda: outcome(checks, other).failures == 2, "the first check, and the second")
+    assert checks.is_healthy(other)
+    assert checks.outcome(endpoint(server)) is None
+    checks.follow(replace(slow, fall=2), [replace(other, node="again")])
+    await until(lambda: not checks.is_healthy(replace(other, node="again")), "two more that failed")
+    checks.follow(slow, [replace(other, health_path="/health?new", port=other.port)])
+    assert not checks.is_healthy(replace(other, health_path="/health?new")), "it has to earn that, too"
+    await until(lambda: checks.is_healthy(replace(other, health_path="/health?new")), "its health")
+    checks.follow(slow, [replace(other, port=free_port())])
+    assert not checks.is_healthy(other)
+
+
 async def answer_to(
     handler: Callable[[web.Request], Awaitable[web.StreamResponse]], checks: Checks, path: str = "/health"
 ) -> Outcome:

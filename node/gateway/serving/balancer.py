@@ -142,7 +142,7 @@ class Balancer:
         endpoints = [machine.endpoint for machine in self.machines]
         self.checks.follow(balancer.check, endpoints, trusted)
         if self._followed is None:
-            self.rotation = frozenset(each for each in endpoints if (each.address, each.port) in trusted)
+            self.rotation = frozenset(each for each in endpoints if each.place in trusted)
         self._followed = kept.sha256, version
         self._not_before = self._ticks() + _CALM * (self._ticks() - began)
 
@@ -187,12 +187,14 @@ class Balancer:
         self._refused, self._wait, self._problem = None, 0.0, None
         new = frozenset(machine.endpoint for machine in chosen)
         draining = {machine.endpoint: machine.draining for machine in self.machines}
-        for gone in sorted(self.rotation - new, key=lambda each: each.address):
+        were, are = ({(each.place, each.node): each for each in them} for them in (self.rotation, new))
+        for place in sorted(were.keys() - are.keys()):
+            gone = were[place]
             outcome = self.checks.outcome(gone)
             why = "draining" if draining.get(gone) else outcome.why if outcome else "no target any more"
             self._tell_rotation("unserve", gone, why)
-        for come in sorted(new - self.rotation, key=lambda each: each.address):
-            self._tell_rotation("serve", come, None)
+        for place in sorted(are.keys() - were.keys()):
+            self._tell_rotation("serve", are[place], None)
         self.rotation = new
         self._turned.set()
         self._turned = asyncio.Event()

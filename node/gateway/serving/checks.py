@@ -66,14 +66,18 @@ class Checks:
     def follow(
         self, check: Check, endpoints: Iterable[Endpoint], trusted: Collection[tuple[IPv4Address, int]] = ()
     ) -> None:
-        """Check exactly these from now on. New ones whose address and port are ``trusted`` begin as healthy."""
+        """Check exactly these from now on. New ones whose address and port are ``trusted`` begin as healthy.
+
+        One that stays at its address and port keeps its verdict, also if its name or its health path is another.
+        """
         self._check = check
         wanted = dict.fromkeys(endpoints)
+        verdicts = {each.place: outcome.healthy for each, outcome in self._outcomes.items()}
         for gone in self._tasks.keys() - wanted.keys():
             self._tasks.pop(gone).cancel()
             del self._outcomes[gone]
         for new in wanted.keys() - self._tasks.keys():
-            self._outcomes[new] = Outcome((new.address, new.port) in trusted)
+            self._outcomes[new] = Outcome(verdicts.get(new.place, new.place in trusted))
             self._tasks[new] = asyncio.create_task(self._watch(new))
 
     def is_healthy(self, endpoint: Endpoint) -> bool:

@@ -20,6 +20,11 @@ class Endpoint:
     port: int
     health_path: str
 
+    @property
+    def place(self) -> tuple[IPv4Address, int]:
+        """What makes it the same server, whatever else the roster says of it."""
+        return self.address, self.port
+
 
 @dataclass(frozen=True)
 class Machine:
