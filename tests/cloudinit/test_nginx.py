@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from cloudinit.pack import KIT, KITS
+from node.gateway.serving.nginx import TIMEOUT as SYSTEMCTL_SECONDS
 from tests.cloudinit.examples import documents
 
 DOCUMENT = cast("dict[str, Any]", yaml.safe_load(documents()["gateway.yaml"]))
@@ -23,6 +24,9 @@ PIDFile=/run/nginx.pid
 ExecStartPre=/bin/echo -t
 ExecStart=/bin/echo
 ExecReload=/bin/echo -s reload
+ExecStop=-/bin/echo --stop --retry QUIT/5
+TimeoutStopSec=5
+KillMode=mixed
 """
 
 # What the script runs as nginx: it takes every file in which there is no "bad".
@@ -35,6 +39,21 @@ def condition() -> str:
     """The drop-in that first boot writes before it installs any package."""
     (entry,) = (each for each in DOCUMENT["write_files"] if each["path"].startswith(f"/{DROP_INS}"))
     return entry["content"]
+
+
+def ours() -> str:
+    """The drop-in of the gateway's kit."""
+    return KITS["gateway"][f"{DROP_INS}hybridnet.conf"].read_text()
+
+
+def settings() -> dict[str, list[str]]:
+    """What systemd makes of the unit with its drop-ins: an empty value takes back what stands before it."""
+    found: dict[str, list[str]] = {}
+    for line in "\n".join([UNIT, condition(), ours()]).splitlines():
+        key, is_setting, value = line.partition("=")
+        if is_setting and not key.startswith("#"):
+            found[key] = [*found.get(key, []), value] if value else []
+    return found
 
 
 def test_nginx_is_installed_on_gateways_alone() -> None:
@@ -60,11 +79,29 @@ def test_systemd_takes_the_drop_ins(tmp_path: Path) -> None:
     folder.mkdir()
     (folder / "condition.conf").write_text(condition())
     # nginx need not be here, and is no part of the question.
-    ours = KITS["gateway"][f"{DROP_INS}hybridnet.conf"].read_text().replace("/usr/sbin/nginx", "/bin/echo")
-    (folder / "hybridnet.conf").write_text(ours)
+    (folder / "hybridnet.conf").write_text(ours().replace("/usr/sbin/nginx", "/bin/echo"))
     command = [tool, "verify", "--man=no", str(tmp_path / "nginx.service")]
     checked = subprocess.run(command, capture_output=True, text=True, check=False)
     assert not [line for line in checked.stderr.splitlines() if "nginx.service" in line], checked.stderr
+
+
+def test_nginx_starts_after_the_tunnel_and_stops_before_it() -> None:
+    assert "wg-quick@wg0.service" in " ".join(settings()["After"]).split()
+
+
+def test_a_stop_waits_for_requests_under_way_but_not_for_ever() -> None:
+    """systemd sends the signal, and kills what is left after the time; the command of the distribution waits 5 s."""
+    found = settings()
+    assert not found["ExecStop"]
+    assert (found["KillSignal"][-1], found["KillMode"][-1]) == ("SIGQUIT", "mixed")
+    assert 5 < int(found["TimeoutStopSec"][-1]) < SYSTEMCTL_SECONDS
+
+
+def test_a_reload_is_for_the_nginx_that_takes_requests() -> None:
+    """After an upgrade of the package systemd's main process is the old one until its last request has ended."""
+    *_, last = settings()["ExecReload"]
+    assert last.endswith(" -s reload")
+    assert not any("MAINPID" in command for command in settings()["ExecReload"])
 
 
 def test_shellcheck_finds_nothing_in_the_script() -> None:
