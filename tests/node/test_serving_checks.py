@@ -187,6 +187,20 @@ async def test_no_connection_and_no_http_are_told(checks: Checks) -> None:
     server.close()
 
 
+async def test_a_check_that_fails_as_nobody_foresaw_has_failed_and_the_next_one_comes(
+    checks: Checks, server: InferenceServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise RuntimeError("unforeseen")
+
+    with monkeypatch.context() as during:
+        during.setattr(aiohttp.ClientSession, "get", broken)
+        checks.follow(Check(1, 1, 2), [endpoint(server)], {(server.address, server.port)})
+        await until(lambda: not checks.is_healthy(endpoint(server)), "two checks that failed")
+        assert "RuntimeError" in outcome(checks, endpoint(server)).why
+    await until(lambda: checks.is_healthy(endpoint(server)), "its health")
+
+
 async def test_metrics(gateway: PoolGateway, server: InferenceServer) -> None:
     body, signature = signed_credentials(gateway.stack, credentials())
     await gateway.ask("PUT", "/v1/credentials", body, {"X-Hybridnet-Signature": signature})

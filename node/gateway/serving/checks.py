@@ -116,8 +116,8 @@ class Checks:
 
     async def _ask(self, endpoint: Endpoint) -> str | None:
         """Why the machine's answer is not a good one, or None."""
-        url = URL(f"http://{endpoint.address}:{endpoint.port}{endpoint.health_path}", encoded=True)
         try:
+            url = URL(f"http://{endpoint.address}:{endpoint.port}{endpoint.health_path}", encoded=True)
             async with self._open().get(url, allow_redirects=False) as answer:
                 read = 0
                 while read < BODY_BYTES and (chunk := await answer.content.readany()):
@@ -127,7 +127,8 @@ class Checks:
             return f"its health check took longer than {CONNECT_SECONDS:.0f} s to connect or {ANSWER_SECONDS:.0f} s"
         except aiohttp.ClientConnectorError as error:
             return f"it takes no connection: {error.os_error.strerror}"
-        except (aiohttp.ClientError, OSError, ValueError) as error:
+        except Exception as error:
+            # Whatever it is: a check that ended by it would leave its verdict for good.
             return f"its health check got no HTTP answer: {type(error).__name__}"
 
     def _open(self) -> aiohttp.ClientSession:
