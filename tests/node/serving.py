@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import threading
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, ip_address
 from pathlib import Path
@@ -34,8 +35,17 @@ class MemoryNginx:
     stops: int = 0
     is_ours: bool = True
     """Whether its unit takes what the service lays out."""
+    takes: int = 0
+    """How often it was told to take something."""
+    gate: threading.Event = field(default_factory=threading.Event)
+    """It takes nothing while this is not set."""
+
+    def __post_init__(self) -> None:
+        self.gate.set()
 
     def take(self) -> None:
+        self.takes += 1
+        assert self.gate.wait(30)
         if self.refusal:
             raise NginxError(self.refusal)
         candidate = self.folder / "candidate.conf"

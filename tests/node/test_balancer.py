@@ -222,6 +222,27 @@ async def test_a_pools_machines_come_with_their_lease_drain_at_once_and_go(place
     assert events[2:] == [("unserve", "burst-i1", "draining"), ("unserve", "burst-i2", "draining")]
 
 
+async def test_a_machine_that_drains_while_nginx_takes_it_in_waits_until_it_is_out(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(balancing, "OUT_SECONDS", 30.0)
+    server = await place.server("127.0.1.128")
+    await place.credentials()
+    await place.roster(balancer(pools={"burst": Share(10, backup=False, max_conns=0)}), pools=(pool(port=server.port),))
+    await place.until()
+    before, takes = len(place.nginx.taken), place.nginx.takes
+    place.nginx.gate.clear()
+    member = Member("i-1")
+    await place.gateway.join(member)
+    await place.gateway.until(lambda: place.nginx.takes > takes, "a configuration with the machine")
+    draining = asyncio.create_task(place.gateway.tell(member, "PATCH", {"state": "draining"}))
+    await place.gateway.until(lambda: place.gateway.audit()[-1]["event"] == "drain", "its word")
+    place.nginx.gate.set()
+    status, told = await draining
+    assert (status, told["state"]) == (200, "draining")
+    assert [bool(servers_of(text)) for text in place.nginx.taken[before:]] == [True, False]
+
+
 async def test_a_machine_that_drains_is_answered_though_nginx_goes_on_with_it(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:

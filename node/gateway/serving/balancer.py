@@ -52,6 +52,8 @@ class Balancer:
         """Those that requests may go to, healthy or not."""
         self.rotation: frozenset[Endpoint] = frozenset()
         """Those that nginx sends requests to."""
+        self._coming: frozenset[Endpoint] = frozenset()
+        """Those that it may send requests to by now, since it has been told to."""
         self.reloads = 0
         self._network = network
         self._credentials = credentials
@@ -82,7 +84,7 @@ class Balancer:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + OUT_SECONDS
         was_in = False
-        while any(each.address == address for each in self.rotation) and loop.time() < deadline:
+        while any(each.address == address for each in self.rotation | self._coming) and loop.time() < deadline:
             was_in = True
             with contextlib.suppress(asyncio.TimeoutError):
                 await asyncio.wait_for(self._turned.wait(), deadline - loop.time())
@@ -154,6 +156,7 @@ class Balancer:
             self._tell_problem(self._credentials.problem or _NO_CREDENTIALS)
             return
         chosen = [each for each in self.machines if not each.draining and self.checks.is_healthy(each.endpoint)]
+        self._coming |= {each.endpoint for each in chosen}
         pems = self._folder.pems(kept.credentials)
         servers = [each.server() for each in chosen]
         text = render(servers, pems, kept.credentials.api_keys, balancer.trusted_proxies)
@@ -195,7 +198,7 @@ class Balancer:
             self._tell_rotation("unserve", gone, why)
         for place in sorted(are.keys() - were.keys()):
             self._tell_rotation("serve", are[place], None)
-        self.rotation = new
+        self.rotation, self._coming = new, frozenset()
         self._turned.set()
         self._turned = asyncio.Event()
 
