@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from ipaddress import IPv4Address, IPv4Network
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -89,6 +90,38 @@ finally:
         each.kill()
 """
 
+LEAVING = """
+import json, socket, subprocess, sys
+
+files, steps = map(json.loads, sys.argv[1:])
+
+def run(words):
+    subprocess.run(words.split(), check=True, capture_output=True)
+
+def leaves(address):
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+        try:
+            sender.sendto(b"?", (address, 8000))
+        except PermissionError:
+            return False
+    return True
+
+for words in (
+    "mount -t tmpfs tmpfs /run", "ip link set lo up", "ip link add eth0 type bridge", "ip link add wg0 type bridge",
+    "ip address add 198.51.100.1/24 dev eth0", "ip address add 10.100.0.1/16 dev wg0",
+    "ip link set eth0 up", "ip link set wg0 up", "ip route add default via 198.51.100.254",
+):
+    run(words)
+for file in files:
+    run(f"nft -f {file}")
+found = []
+for commands, address in steps:
+    for words in commands:
+        run(words)
+    found.append(leaves(address))
+print(json.dumps(found))
+"""
+
 SITES = (
     Site("aws", "aws", IPv4Network("10.100.2.0/24"), "eu-central-1"),
     Site("hetzner", "hetzner", IPv4Network("10.100.1.0/24"), "fsn1"),
@@ -113,21 +146,26 @@ def roster() -> Roster:
     return Roster(1, Network(OVERLAY, SITES, "hub"), 1420, tuple(nodes), (), (), (), pools)
 
 
-def passing(folder: Path, sets: str, asked: Iterable[Asked]) -> set[Asked]:
-    """Which TCP connections from the left come through a gateway with first boot's rules and ``sets``."""
+def told(program: str, *words: object) -> Any:
+    """What ``program`` prints, as JSON, in a network namespace of its own."""
     prefix = ["unshare", "--map-root-user", "--net", "--mount"]
     tools = all(shutil.which(tool) for tool in ("nft", "ip", "sysctl"))
     if not tools or subprocess.run([*prefix, "true"], capture_output=True, check=False).returncode:
         pytest.skip("needs nft, ip and the right to make network namespaces")
+    done = subprocess.run(
+        [*prefix, sys.executable, "-c", program, *map(json.dumps, words)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def passing(folder: Path, sets: str, asked: Iterable[Asked]) -> set[Asked]:
+    """Which TCP connections from the left come through a gateway with first boot's rules and ``sets``."""
     (folder / "sets").write_text(sets)
     files = [str(rules("gateway", render_gateway(GATEWAY), folder)), str(folder / "sets")]
     sides = {"left": list(LEFT.values()), "right": list(RIGHT.values())}
     words = (SERVER, CLIENT, files, sides, [KUBE, OTHER], [80, 443], list(asked))
-    done = subprocess.run(
-        [*prefix, sys.executable, "-c", WORLD, *map(json.dumps, words)], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    return {(source, destination, port) for source, destination, port in json.loads(done.stdout)}
+    return {(source, destination, port) for source, destination, port in told(WORLD, *words)}
 
 
 def everybody(port: int) -> set[Asked]:
@@ -147,3 +185,19 @@ def test_before_a_roster_nothing_passes_to_the_kubernetes_port(tmp_path: Path) -
 def test_requests_are_let_in_at_443_and_not_at_80(tmp_path: Path) -> None:
     source, gateway = LEFT["one"], "10.100.0.1"
     assert passing(tmp_path, "", [(source, gateway, 443), (source, gateway, 80)]) == {(source, gateway, 443)}
+
+
+def test_a_gateways_own_packets_to_the_overlay_leave_by_a_tunnel_or_not_at_all(tmp_path: Path) -> None:
+    machine, stranger = "10.100.1.9", "203.0.113.9"
+    other_tunnel = ["ip link add wg1 type bridge", "ip link set wg1 up", f"ip route add {machine} dev wg1"]
+    steps: list[tuple[list[str], str, bool]] = [
+        ([], machine, True),
+        ([], "10.100.0.1", True),
+        (["ip link set wg0 down"], machine, False),
+        ([], stranger, True),
+        (["ip link delete wg0"], machine, False),
+        (other_tunnel, machine, True),
+    ]
+    asked = [(commands, address) for commands, address, _ in steps]
+    found = told(LEAVING, [str(rules("gateway", render_gateway(GATEWAY), tmp_path))], asked)
+    assert found == [leaves for *_, leaves in steps]
