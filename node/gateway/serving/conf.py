@@ -33,14 +33,34 @@ _ERRORS = (
     ((495, 496), 400, "invalid_request_error", "client_certificate", "A valid client certificate is needed."),
     ((401,), 401, "invalid_request_error", "invalid_api_key", "A valid API key is needed as a bearer token."),
     ((404,), 404, "invalid_request_error", "not_found", "There is nothing here."),
+    ((405,), 405, "invalid_request_error", "method_not_allowed", "This method is not allowed."),
     ((413,), 413, "invalid_request_error", "request_too_large", "The body is too large."),
     ((414,), 414, "invalid_request_error", "uri_too_long", "The URI is too long."),
     ((500,), 500, "server_error", "internal_error", "The gateway failed."),
+    ((501,), 501, "invalid_request_error", "not_implemented", "This transfer encoding is not known here."),
     ((502,), 502, "server_error", "bad_gateway", "The machine did not answer as it should."),
     ((503,), 503, "server_error", "no_machine", "No machine can take requests right now."),
     ((504,), 504, "server_error", "timeout", "The machine did not answer in time."),
+    ((505,), 505, "invalid_request_error", "http_version", "This version of HTTP is not known here."),
 )
 _BUSY = "Every machine has as many requests as it takes, or does not answer."
+
+_CLAIMS = (
+    # What proxies say of the client's address,
+    "Forwarded", "X-Forwarded", "X-Original-Forwarded-For", "CF-Connecting-IP", "CF-Connecting-IPv6", "CF-Pseudo-IPv4",
+    "CF-IPCountry", "True-Client-IP", "Client-IP", "X-Client-IP", "X-Cluster-Client-IP", "X-Remote-IP", "X-Remote-Addr",
+    "X-Originating-IP", "Fastly-Client-IP", "Fly-Client-IP", "X-Azure-ClientIP", "X-Envoy-External-Address",
+    # of who it is,
+    "X-Forwarded-User", "X-Forwarded-Email", "X-Forwarded-Groups", "X-Forwarded-Preferred-Username", "Remote-User",
+    "X-Remote-User", "X-Forwarded-Client-Cert", "X-Client-Cert", "X-SSL-Client-Cert", "X-SSL-Client-Verify",
+    "X-SSL-Client-S-DN",
+    # and of what it asked for.
+    "X-Forwarded-Host", "X-Forwarded-Port", "X-Forwarded-Server", "X-Forwarded-Prefix", "X-Forwarded-Path",
+    "X-Forwarded-Uri", "X-Forwarded-Method", "X-Forwarded-Scheme", "X-Forwarded-Protocol", "X-Forwarded-Ssl",
+    "Front-End-Https", "CF-Visitor", "X-Scheme", "X-Url-Scheme", "X-Host", "X-Original-Host", "X-Original-Method",
+    "X-Original-URL", "X-Original-URI", "X-Rewrite-URL", "X-HTTP-Method", "X-HTTP-Method-Override", "X-Method-Override",
+)  # fmt: skip
+"""Headers that a machine may believe, and that any client can send: none of them goes on."""
 
 
 @dataclass(frozen=True)
@@ -263,7 +283,9 @@ ECDHE-RSA-AES256-GCM-SHA384:ECDHE-ECDSA-CHACHA20-POLY1305:ECDHE-RSA-CHACHA20-POL
     ssl_session_tickets off;
     client_header_timeout 10s;
     client_max_body_size 64m;
-    # Longer than Cloudflare keeps an idle connection (900 s), so that it is not closed while a request comes on it.
+    # Longer than Cloudflare keeps an idle connection (900 s), so that it is not closed while a request comes on it. In
+    # nginx 1.18 idle HTTP/2 connections end after 180 s in spite of that, but HTTP/2 tells the client which requests
+    # were not taken (GOAWAY); http2_idle_timeout would be for those alone, and is obsolete since 1.19.7.
     keepalive_timeout 960s;
     keepalive_requests 10000;
 """
@@ -285,6 +307,8 @@ _UNHEALTHY = """\
     }}
 """
 
+_CLEARED = "".join(f'      proxy_set_header {name} "";\n' for name in _CLAIMS)
+
 _PROXY = f"""\
       proxy_pass http://{UPSTREAM};
       proxy_http_version 1.1;
@@ -301,12 +325,14 @@ _PROXY = f"""\
       proxy_set_header Upgrade $upgrade;
       proxy_set_header Connection $connection_header;
       proxy_set_header X-Request-ID $request_id;
-      # What a client says of its own address never reaches a machine.
+      # What a client says of itself in the usual headers never reaches a machine.
       proxy_set_header X-Forwarded-For $remote_addr;
       proxy_set_header X-Forwarded-Proto $scheme;
       proxy_set_header X-Real-IP $remote_addr;
-      proxy_set_header Forwarded "";
-      proxy_set_header CF-Connecting-IP "";
+{_CLEARED}      proxy_headers_hash_max_size 1024;
+      proxy_headers_hash_bucket_size 128;
+      # Machines answer, and do not tell nginx what to do.
+      proxy_ignore_headers X-Accel-Redirect X-Accel-Expires X-Accel-Limit-Rate X-Accel-Buffering X-Accel-Charset;
       proxy_hide_header X-Request-ID;
       add_header X-Request-ID $request_id always;
 """
