@@ -3,6 +3,7 @@
 import pytest
 
 from bench import sizes
+from cloudinit.render import MAX_BYTES
 from components.plan import make_plan
 from components.userdata import largest_user_data
 
@@ -16,6 +17,15 @@ def test_user_data_of_a_thousand_spokes_is_that_of_ten_and_the_digits_of_a_name(
         machines = plan.gateways if role == "gateways" else plan.spokes
         largest.append(max(largest_user_data(config, plan, machine) for machine in machines.values()))
     assert largest[0] <= largest[1] <= largest[0] + 16
+
+
+def test_a_document_is_measured_by_half_of_the_smallest_limit_where_its_role_stands(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(sizes, "SIZES", (10,))
+    aims = {row.what: row.aim for row in sizes.rows()}
+    assert aims["user data of the gateway, 10 spokes"] == f"<= {MAX_BYTES['gateway']} B"
+    assert aims["user data of a spoke, 10 spokes"] == f"<= {MAX_BYTES['spoke']} B"
 
 
 def test_the_roster_does_grow_and_by_hand_so_would_user_data() -> None:
