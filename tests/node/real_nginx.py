@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from node.gateway.serving.conf import LOG, PID, Pems, Server, render
+from node.gateway.serving.conf import LOG, PID, STREAM_SECONDS, Pems, Server, render
 from overlay.fields import Source
 from tests.node.serving import Authority
 from tests.node.support import wait_for
@@ -54,8 +54,8 @@ class RealNginx:
         self.folder = folder
         self.port = free_port()
         self.authority = Authority()
-        self.also = ""
-        """Lines before the configuration's own."""
+        self.longest = STREAM_SECONDS
+        """How long, in seconds, an old process lets requests go on."""
         self._program = program
         self._conf = folder / "nginx.conf"
         self._child: subprocess.Popen[bytes] | None = None
@@ -70,6 +70,7 @@ class RealNginx:
             ("listen 443 ", f"listen 127.0.0.1:{self.port} "),
             ("    listen [::]:443 ssl http2;\n", ""),
             ("user www-data;", "user root;"),
+            (f"worker_shutdown_timeout {STREAM_SECONDS}s;", f"worker_shutdown_timeout {self.longest}s;"),
             (str(LOG), str(self.folder)),
             (str(PID), str(self.folder / "pid")),
             ("http {\n", "http {\n" + "".join(f"{each}_temp_path {self.folder / each};\n" for each in _TEMPORARY)),
@@ -90,7 +91,7 @@ class RealNginx:
         if client_ca:
             pems = Pems(pems.certificate, pems.private_key, self.folder / "client-ca.crt")
             (self.folder / "client-ca.crt").write_text(client_ca)
-        self._conf.write_text(self.also + self.place(render(servers, pems, api_keys or {}, trusted_proxies)))
+        self._conf.write_text(self.place(render(servers, pems, api_keys or {}, trusted_proxies)))
         if self._child:
             self.reload()
 

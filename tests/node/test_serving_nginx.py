@@ -306,8 +306,8 @@ async def test_api_keys(site: Site) -> None:
     assert (await site.ask(headers={"Authorization": f"Bearer {API_KEY}"}))[0] == 503
 
 
-async def test_a_request_without_an_answer_is_in_the_log_as_json_too(site: Site) -> None:
-    site.nginx.also = "worker_shutdown_timeout 1s;\n"
+async def test_a_request_that_outlives_an_old_process_is_cut_and_in_the_log_as_json_too(site: Site) -> None:
+    site.nginx.longest = 1
     machine = await site.machine()
     await site.serve(server(machine))
     held = asyncio.create_task(site.ask("POST", "/hold", data=b"x"))

@@ -18,6 +18,8 @@ from overlay.serving import API_KEY, MAX_CONNECTIONS, MAX_WEIGHT, SERVING_PORT
 
 LOG = Path("/var/log/nginx")
 PID = Path("/run/nginx.pid")
+STREAM_SECONDS = 3600
+"""A process that a reload has replaced lets its requests go on for so long, and then ends with them."""
 RETRY_SECONDS = 5
 """What ``Retry-After`` says where another try may help."""
 UPSTREAM = "inference_nodes"
@@ -97,7 +99,7 @@ def render(
     """
     found = sorted(servers, key=lambda each: (each.address, each.port))
     parts = [
-        _MAIN.format(pid=PID, log=LOG),
+        _MAIN.format(pid=PID, log=LOG, stream=STREAM_SECONDS),
         _upstream(found),
         _key_map(api_keys),
         _SERVER_HEAD.format(
@@ -224,6 +226,8 @@ _MAIN = """\
 user www-data;
 worker_processes auto;
 worker_rlimit_nofile 65536;
+# Each reload leaves processes that end with their last request: without a bound a stream could keep one for ever.
+worker_shutdown_timeout {stream}s;
 pid {pid};
 # An error's line shows the request with its query, so only what concerns nginx itself is kept.
 error_log {log}/error.log crit;
