@@ -106,10 +106,17 @@ class Serving:
         show = "import ssl, sys; print(ssl.get_server_certificate((sys.argv[1], int(sys.argv[2]))))"
         return self.place.run("run", "--", sys.executable, "-c", show, *self.address.split(":"))
 
+    def _said(self) -> dict[str, Any]:
+        ask = ("curl", "-sS", "--fail", "-k", f"https://{GATEWAY_ADDRESS}:8443/v1/status")
+        return json.loads(self.place.execute(GATEWAY, *ask))
+
     def status(self) -> dict[str, Any]:
         """What the gateway's service says of its load balancer."""
-        ask = ("curl", "-sS", "--fail", "-k", f"https://{GATEWAY_ADDRESS}:8443/v1/status")
-        return json.loads(self.place.execute(GATEWAY, *ask))["load_balancer"]
+        return self._said()["load_balancer"]
+
+    def leases(self) -> set[str]:
+        """The machines of pools whose leases have not ended, also those that drain."""
+        return {lease["name"] for lease in self._said()["leases"]}
 
     def targets(self) -> dict[str, dict[str, Any]]:
         """What the gateway knows of each machine, by name."""

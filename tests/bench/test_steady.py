@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
 from bench.compared import MACHINES
-from bench.load import Outcome
-from bench.serving import Served
+from bench.load import Outcome, Task
+from bench.place import Place
+from bench.serving import Served, Serving
 from bench.stacks import PREFIX
-from bench.steady import POOL, VICTIM_ADDRESS, Report, report_rows
+from bench.steady import POOL, SECONDS, VICTIM, VICTIM_ADDRESS, WEIGHT, Report, report_rows, steady
 from bench.traffic import TrafficStack
 from components.plan import make_plan
 from components.settings import load as settings
@@ -52,9 +56,93 @@ def test_a_loss_at_another_machine_is_seen_in_the_gateways_log() -> None:
     assert report(refused=(here, there)).sent_elsewhere == [there]
 
 
-def test_the_table_has_a_line_for_what_must_not_be() -> None:
-    rows = report_rows(report(Outcome(90, 99, 0, error=LOST)), 50)
-    assert [(row.ours, row.aim) for row in rows if "otherwise" in row.what] == [("1", "0")]
+AT_VICTIM, ELSEWHERE = Served(502, (f"{VICTIM_ADDRESS}:8000",)), Served(504, ("10.100.2.128:8000",))
+NOWHERE = Served(503, ("",))
+EXCUSED, OUT_OF_TIME = Outcome(99, 120, 0, error=LOST), Outcome(90, 99, 0, error=LOST)
+
+
+@pytest.mark.parametrize(
+    ("lost", "refused", "missed"),
+    [
+        (EXCUSED, (AT_VICTIM,), ["0", "0", "0"]),
+        (EXCUSED, (ELSEWHERE,), ["1", "0", "0"]),
+        (EXCUSED, (NOWHERE,), ["1", "0", "0"]),
+        (EXCUSED, (), ["0", "1", "0"]),
+        (OUT_OF_TIME, (AT_VICTIM,), ["0", "0", "1"]),
+    ],
+)
+def test_the_table_has_lines_for_what_must_not_be(
+    lost: Outcome, refused: tuple[Served, ...], missed: list[str]
+) -> None:
+    rows = report_rows(report(lost, Outcome(90, 99, 200, "a"), refused=refused), 50)
+    assert [row.ours for row in rows if row.aim] == missed
+
+
+class ScriptedPlace(Place):
+    """Notes what it is told."""
+
+    def __init__(self, told: list[str]) -> None:
+        super().__init__(Path("/nowhere"))
+        self._told = told
+
+    def run(self, *words: str) -> str:
+        self._told.append(" ".join(words))
+        return ""
+
+
+class ScriptedServing(Serving):
+    """A gateway at which everything is at once as it was asked for, but the end of a lease: that takes two looks."""
+
+    def __init__(self) -> None:
+        self.told: list[str] = []
+        super().__init__(ScriptedPlace(self.told))
+        self._looks = 0
+
+    @contextmanager
+    def load(self, task: Task) -> Generator[list[Outcome]]:
+        yield []
+
+    def served(self) -> list[Served]:
+        self._looks += 1
+        return [Served(200, ("10.100.1.1:8000",))] * self._looks * round(10 * SECONDS)
+
+    def members(self, pool: str) -> list[str]:
+        return ["burst-1", "burst-2"]
+
+    def leases(self) -> set[str]:
+        self.told.append("leases")
+        return {"burst-1", "burst-2"} if self.told.count("leases") < 3 else {"burst-2"}
+
+    def wait_for_rotation(self, what: str, condition: Callable[[set[str]], bool]) -> float:
+        return 0.0
+
+    def task(self, body: Any, **how: Any) -> Task:
+        return Task("", "", body, **how)
+
+    def certificate(self) -> str:
+        return str(self.told)
+
+    def weights(self, pool: str) -> set[int]:
+        return {WEIGHT}
+
+
+def test_the_power_goes_only_after_the_interrupted_machine_has_left() -> None:
+    """So that what it has lost cannot be taken for what the power cut lost."""
+    serving = ScriptedServing()
+    configs: list[dict[str, Any]] = []
+
+    def change(what: Callable[[dict[str, Any]], object]) -> None:
+        configs.append({"pools": {POOL: {}}, "sites": {"hetzner": {"subnet": "10.100.1.0/24"}}, "loadBalancer": {}})
+        what(configs[-1])
+        serving.told.append("change")
+
+    steady(serving, change, rate=1, patience=1, say=lambda _: None)
+    words = [told.split()[0] for told in serving.told]
+    assert words == ["interrupt", "leases", "leases", "leases", "kill", "scale", "scale", "change", "start"]
+    assert serving.told[words.index("kill")] == f"kill {VICTIM}"
+    (config,) = configs
+    paths = {config["pools"][POOL]["healthPath"], config["sites"]["hetzner"]["serving"]["healthPath"]}
+    assert len(paths - {"/health"}) == 1, "machines that serve are asked for another path"
 
 
 def test_the_stack_has_a_base_and_a_pool_for_what_does_not_fit(tmp_path: Path) -> None:

@@ -191,6 +191,7 @@ def test_steady_requests_and_streams_outlive_machines_rosters_and_certificates(
             report = steady(serving, change, rate=20, patience=20, say=print)
     assert report.unexplained == []
     assert report.sent_elsewhere == []
+    assert report.unlogged == 0
     assert report.failed, "nothing was under way where the power went: it proves nothing"
     assert len(report.machines) > 4
     whole = [each for each in streamed if not each.error]
