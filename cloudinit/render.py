@@ -50,6 +50,11 @@ ConditionPathExistsGlob=/var/lib/hybridnet/nginx/*.conf
 """
 """Written before the packages are installed, too, since that starts nginx: with the distribution's page, were it not
 for this."""
+NGINX_RENEWAL = """#!/bin/sh
+exec /etc/init.d/nginx upgrade
+"""
+"""What needrestart(1) runs in the place of `systemctl restart` once a library that nginx has loaded was upgraded: a new
+nginx takes over, and the old one ends what it has begun."""
 
 _REMEDIES: Mapping[str, str] = MappingProxyType(
     {
@@ -142,6 +147,7 @@ def render_gateway(boot: GatewayBoot) -> str:
         ("nftables", "wg-quick@wg0", "hybridnet"),
         [
             _File("/etc/systemd/system/nginx.service.d/condition.conf", NGINX_CONDITION),
+            _File("/etc/needrestart/restart.d/nginx.service", NGINX_RENEWAL, "0755"),
             _File("/etc/hybridnet/sets.nft", sets),
             _File("/etc/hybridnet/tls.crt", boot.tls_certificate_pem),
             _config("gateway", boot.name, f"{boot.address}:{CONTROL_PORT}", boot.signing_public_key),

@@ -70,6 +70,16 @@ def test_nginx_does_not_start_before_there_is_a_configuration_of_ours() -> None:
     assert condition() == "[Unit]\nConditionPathExistsGlob=/var/lib/hybridnet/nginx/*.conf\n"
 
 
+def test_a_library_upgrade_makes_another_nginx_and_cuts_no_request() -> None:
+    """needrestart runs what is called as the unit and is executable; the rest is the distribution's own script."""
+    path = "/etc/needrestart/restart.d/nginx.service"
+    (entry,) = (each for each in DOCUMENT["write_files"] if each["path"] == path)
+    assert (entry["permissions"], entry["content"].split("\n", 1)) == (
+        "0755",
+        ["#!/bin/sh", "exec /etc/init.d/nginx upgrade\n"],
+    )
+
+
 def test_systemd_takes_the_drop_ins(tmp_path: Path) -> None:
     tool = shutil.which("systemd-analyze")
     if tool is None:
@@ -78,8 +88,9 @@ def test_systemd_takes_the_drop_ins(tmp_path: Path) -> None:
     folder = tmp_path / "nginx.service.d"
     folder.mkdir()
     (folder / "condition.conf").write_text(condition())
-    # nginx need not be here, and is no part of the question.
-    (folder / "hybridnet.conf").write_text(ours().replace("/usr/sbin/nginx", "/bin/echo"))
+    # The programs need not be here, and are no part of the question.
+    text = ours().replace("/usr/sbin/nginx", "/bin/echo").replace("/sbin/start-stop-daemon", "/bin/echo")
+    (folder / "hybridnet.conf").write_text(text)
     command = [tool, "verify", "--man=no", str(tmp_path / "nginx.service")]
     checked = subprocess.run(command, capture_output=True, text=True, check=False)
     assert not [line for line in checked.stderr.splitlines() if "nginx.service" in line], checked.stderr
@@ -90,11 +101,11 @@ def test_nginx_starts_after_the_tunnel_and_stops_before_it() -> None:
 
 
 def test_a_stop_waits_for_requests_under_way_but_not_for_ever() -> None:
-    """systemd sends the signal, and kills what is left after the time; the command of the distribution waits 5 s."""
+    """The command sends SIGQUIT and returns when nginx has ended, or the seconds are over and systemd ends it."""
     found = settings()
-    assert not found["ExecStop"]
-    assert (found["KillSignal"][-1], found["KillMode"][-1]) == ("SIGQUIT", "mixed")
-    assert 5 < int(found["TimeoutStopSec"][-1]) < SYSTEMCTL_SECONDS
+    (command,) = found["ExecStop"]
+    seconds = int(command.partition("--retry QUIT/")[2].partition(" ")[0])
+    assert 5 < seconds < int(found["TimeoutStopSec"][-1]) < SYSTEMCTL_SECONDS
 
 
 def test_a_reload_is_for_the_nginx_that_takes_requests() -> None:
