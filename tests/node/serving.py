@@ -33,6 +33,7 @@ class MemoryNginx:
     """What it goes on with."""
     taken: list[str] = field(default_factory=list[str])
     stops: int = 0
+    stops_tried: int = 0
     is_ours: bool = True
     """Whether its unit takes what the service lays out."""
     takes: int = 0
@@ -57,6 +58,7 @@ class MemoryNginx:
         self.running = True
 
     def stop(self) -> None:
+        self.stops_tried += 1
         if self.refusal:
             raise NginxError(self.refusal)
         self.running, self.stops = False, self.stops + 1

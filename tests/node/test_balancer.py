@@ -364,8 +364,27 @@ async def test_it_is_turned_off_with_everything(place: Place) -> None:
     await place.roster(None)
     await place.gateway.until(lambda: place.nginx.stops == 1, "the end of nginx")
     await place.gateway.until(lambda: not (place.gateway.state / "nginx").exists(), "the end of its files")
-    assert (await place.gateway.status())["load_balancer"] is None
+    status = await place.gateway.status()
+    assert (status["load_balancer"], status["credentials"]) == (None, None)
+    assert not (place.gateway.state / "credentials.json").exists()
     assert place.rotations()[-1][:2] == ("unserve", "spoke-1")
+
+
+async def test_credentials_that_come_before_the_load_balancer_is_on_again_are_kept(place: Place) -> None:
+    server = await place.spoke()
+    await place.credentials(7)
+    await place.until(str(SPOKE))
+    place.nginx.refusal = "nginx does not stop"
+    await place.roster(None)
+    await place.gateway.until(lambda: not (place.gateway.state / "credentials.json").exists(), "the end of the old")
+    await place.credentials(1)
+    tries = place.nginx.stops_tried
+    await place.gateway.until(lambda: place.nginx.stops_tried > tries, "another try")
+    place.nginx.refusal = None
+    await place.gateway.until(lambda: not (place.gateway.state / "nginx").exists(), "the end of nginx's files")
+    await place.roster(balancer({"spoke-1": target(server.port)}))
+    await place.until(str(SPOKE))
+    assert (await place.gateway.status())["credentials"]["number"] == 1
 
 
 @pytest.mark.parametrize("text", ["no JSON", '{"schema_version": 1, "body": "x", "signature": "eA=="}', ""])

@@ -162,6 +162,7 @@ def test_a_kill_at_any_line_is_made_good_by_the_next_run(tmp_path: Path, stack: 
         if to == "off":
             assert not gateway.nginx.folder.exists()
             assert not gateway.nginx.is_running()
+            assert not (state / "credentials.json").exists(), lines
         else:
             assert gateway.is_well(), (lines, sorted(gateway.nginx.folder.iterdir()))
         shutil.rmtree(state)

@@ -113,6 +113,19 @@ def test_a_chain_begins_with_the_gateways_own_certificate(tmp_path: Path, stack:
         assert found.offer(*signed_credentials(stack, made))[0] == status
 
 
+@pytest.mark.parametrize("text", [None, "no JSON"])
+def test_what_is_forgotten_is_nowhere_and_any_number_may_come(tmp_path: Path, stack: Stack, text: str | None) -> None:
+    if text:
+        (tmp_path / "credentials.json").write_text(text)
+    found = store(tmp_path, stack)
+    if text is None:
+        assert found.offer(*signed_credentials(stack, credentials(9, AUTHORITY)))[0] == 201
+    found.forget()
+    found.forget()
+    assert (found.kept, found.problem, list(tmp_path.iterdir())) == (None, None, [])
+    assert found.offer(*signed_credentials(stack, credentials(1, AUTHORITY)))[0] == 201
+
+
 def test_what_expires_later_is_kept(tmp_path: Path, stack: Stack) -> None:
     made = credentials(1, AUTHORITY)
     assert store(tmp_path, stack).offer(*signed_credentials(stack, made))[0] == 201

@@ -32,7 +32,7 @@ HANDOVER_SECONDS = 0.3
 """nginx's old processes take requests for about 0.1 s after a reload (ngx_master_process_cycle)."""
 _CALM = 4.0
 """After a look at thousands of machines none for so many times as long as it took, while they come and go."""
-_NO_CREDENTIALS = "no credentials yet: `pulumi up` pushes them"
+_NO_CREDENTIALS = "no credentials yet: `pulumi up` pushes them, with `--refresh` if it finds nothing to change"
 _NOT_OURS = "nginx has another configuration: this gateway was made before gateways took requests; raise its `revision`"
 
 
@@ -69,6 +69,8 @@ class Balancer:
         self._not_before = float("-inf")
         self._looked = float("-inf")
         self._is_running = False
+        self._is_off = False
+        """Whether the credentials were forgotten since the load balancer was on: those that come then are for later."""
         self._wait = 0.0
         self._retry = float("-inf")
         """When what was refused is tried again, and how long that was put off."""
@@ -122,6 +124,7 @@ class Balancer:
             if kept.roster.load_balancer is None:
                 await self._turn_off(now)
             else:
+                self._is_off = False
                 self._follow(kept, kept.roster.load_balancer)
                 await self._serve(kept.roster.load_balancer, now)
         except Exception as error:
@@ -212,6 +215,9 @@ class Balancer:
         if not self._folder.exists():
             self._settle([])
             return
+        if not self._is_off:
+            self._credentials.forget()
+            self._is_off = True
         if self._problem and now < self._retry:
             return
         await asyncio.to_thread(self._nginx.stop)

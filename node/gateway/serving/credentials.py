@@ -98,6 +98,11 @@ class CredentialStore:
             raise CredentialsError(f"credentials.gateway: not about this gateway, which is {self._gateway}")
         return _kept(credentials, body)
 
+    def forget(self) -> None:
+        """Remove them, here and on the disk; OSError. Whatever comes next is taken, whatever its number."""
+        self._path.unlink(missing_ok=True)
+        self.kept = self.problem = None
+
     def is_expired(self, kept: Kept) -> bool:
         return self._clock() >= kept.not_after
 
