@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from components.settings.models import Settings
+from components.settings.models import PoolSettings, Settings
 from components.settings.serving import Shares
 from overlay.serving import Check, LoadBalancer, Share, Target
 
@@ -14,13 +14,17 @@ DEFAULT_SHARE: Mapping[str, Share] = {"hetzner": _BASE, "aws": _BURST, "gcp": _B
 """By cloud. What does not fit onto the base machines is for the burst machines, so base machines need a bound."""
 
 
-def _share(settings: Settings, site: str, wanted: Shares) -> Share:
-    default = DEFAULT_SHARE[settings.sites[site].cloud]
+def _share(wanted: Shares, default: Share) -> Share:
     return Share(
         default.weight if wanted.weight is None else wanted.weight,
         default.backup if wanted.backup is None else wanted.backup,
         default.max_conns if wanted.max_conns is None else wanted.max_conns,
     )
+
+
+def _pool_share(settings: Settings, pool: PoolSettings) -> Share:
+    # Others make an external pool's machines on demand, in whatever cloud.
+    return _share(pool, _BURST if pool.is_external else DEFAULT_SHARE[settings.sites[pool.site].cloud])
 
 
 def plan_balancer(settings: Settings) -> LoadBalancer | None:
@@ -32,8 +36,9 @@ def plan_balancer(settings: Settings) -> LoadBalancer | None:
     for name, spoke in settings.spokes.items():
         if spoke.serves:
             serving = settings.sites[spoke.site].serving
-            nodes[name] = Target(serving.port, serving.health_path, _share(settings, spoke.site, serving))
-    pools = {name: _share(settings, pool.site, pool) for name, pool in settings.pools.items()}
+            share = _share(serving, DEFAULT_SHARE[settings.sites[spoke.site].cloud])
+            nodes[name] = Target(serving.port, serving.health_path, share)
+    pools = {name: _pool_share(settings, pool) for name, pool in settings.pools.items()}
     return LoadBalancer(Check(wanted.check_interval, wanted.rise, wanted.fall), nodes, pools)
 
 

@@ -60,6 +60,15 @@ def test_its_machines_have_their_share_of_the_requests() -> None:
     assert shares == {"replicas": {"weight": 7, "backup": False, "maxConns": 0}}
 
 
+@pytest.mark.parametrize("site", ["hetzner", "aws", "gcp"])
+def test_its_machines_are_for_what_others_have_no_room_for_whatever_its_site(site: str) -> None:
+    octet = {"hetzner": 1, "aws": 2, "gcp": 3}[site]
+    pools = {"replicas": {**REPLICAS, "site": site, "range": f"10.100.{octet}.64/27"}}
+    config = changed(static(), {"pools": pools, "loadBalancer": {"enabled": True}})
+    shares = run_program(config).named("roster").inputs["loadBalancer"]["pools"]
+    assert shares == {"replicas": {"weight": 5, "backup": True, "maxConns": 0}}
+
+
 def test_its_outputs_say_what_it_is(program: Run) -> None:
     exported = plain(program.outputs)
     (pool,) = parse_outputs(exported).pools
