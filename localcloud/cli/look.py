@@ -8,9 +8,10 @@ from collections.abc import Sequence
 from typing import Any, cast
 
 from localcloud import daemon
-from localcloud.cli import exports, members, mesh
+from localcloud.cli import balancer, exports, gateways, members, mesh
 from localcloud.cli.console import DIM, GREEN, RED, YELLOW, Console
 from localcloud.cli.desk import chosen, engine, environment
+from localcloud.cli.gateways import Told
 from localcloud.cloud import Cloud
 from localcloud.fabric import Fabric, MachineState
 
@@ -24,10 +25,11 @@ def status(cloud: Cloud, options: argparse.Namespace) -> int:
     declared = mesh.peers(outputs)
     rank = {node.name: index for index, node in enumerate(declared)}
     machines.sort(key=lambda machine: (rank.get(machine.spec.node, len(rank)), machine.spec.node))
-    leases = members.leases(cloud, declared)
+    told = gateways.ask(cloud, declared)
+    leases = members.leases(told)
     nodes = declared + members.peers(machines, leases, outputs)
     if options.json:
-        print(json.dumps(_document(cloud, machines, nodes, leases), indent=2))
+        print(json.dumps(_document(cloud, machines, nodes, told), indent=2))
         return 0
     console = Console()
     if not machines:
@@ -42,7 +44,7 @@ def status(cloud: Cloud, options: argparse.Namespace) -> int:
                 machine.spec.node,
                 machine.spec.cloud,
                 console.paint(machine.status, _COLOURS[machine.status]),
-                *(_membership(machine, leases, console) if pools else []),
+                *(_membership(machine, leases, console, unknown=not told.is_complete) if pools else []),
                 ", ".join(_addresses(machine)),
                 console.paint(", ".join("everything" if other == "*" else other for other in machine.cut_from), RED),
             ]
@@ -56,6 +58,7 @@ def status(cloud: Cloud, options: argparse.Namespace) -> int:
     if nodes:
         console.say()
         mesh.table(cloud, nodes, console)
+    balancer.table(told, outputs, console)
     if not daemon.is_running(cloud):
         console.say()
         console.say(console.paint("the daemon does not run, so no pool's machine is replaced: `up` starts it", YELLOW))
@@ -113,20 +116,22 @@ def _of_no_machine(lease: members.Lease, console: Console, *, is_external: bool)
     return [state, lease.pool, console.paint(lease.text, colour)]
 
 
-def _membership(machine: MachineState, leases: Sequence[members.Lease], console: Console) -> list[str]:
-    """Pool and lease of the machine, for the table."""
+def _membership(
+    machine: MachineState, leases: Sequence[members.Lease], console: Console, *, unknown: bool
+) -> list[str]:
+    """Pool and lease of the machine, for the table; a lease that is not told may be `unknown`."""
     pool, lease = members.pool_of(machine), members.lease_of(machine, leases)
     if pool is None:
         return ["", ""]
     if lease is None:
-        return [pool, console.paint("none", YELLOW)]
+        return [pool, console.paint("unknown" if unknown else "none", YELLOW)]
     return [pool, console.paint(lease.text, GREEN if lease.is_working else YELLOW)]
 
 
 def _document(
-    cloud: Cloud, machines: Sequence[MachineState], nodes: Sequence[mesh.Peer], leases: Sequence[members.Lease]
+    cloud: Cloud, machines: Sequence[MachineState], nodes: Sequence[mesh.Peer], told: Told
 ) -> dict[str, object]:
-    known = mesh.sessions(cloud, nodes)
+    leases, known = members.leases(told), mesh.sessions(cloud, nodes)
     by_name = {node.name: node for node in nodes}
     listed: list[dict[str, object]] = []
     for machine in machines:
@@ -154,7 +159,9 @@ def _document(
         "directory": str(cloud.directory),
         "daemon": daemon.is_running(cloud),
         "machines": listed,
+        "gateways_answer": told.is_complete,
         "leases": [{"name": each.name, "pool": each.pool, "address": each.address} for each in leases],
+        "load_balancer": told.balancer,
     }
 
 

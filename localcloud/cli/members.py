@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, cast
 
 from localcloud import control
-from localcloud.cli import mesh
+from localcloud.cli import gateways, mesh
 from localcloud.cli.console import YELLOW, Console
+from localcloud.cli.gateways import Told
 from localcloud.cloud import Cloud
 from localcloud.fabric import Fabric, MachineState
 from localcloud.fabric.process import wait_until
@@ -48,19 +48,10 @@ class Lease:
         return self.state + weight + ("" if self.healthy else ", does not answer")
 
 
-def leases(cloud: Cloud, nodes: Sequence[mesh.Peer]) -> list[Lease]:
-    """The leases that the gateways among the nodes know, as far as they run and answer."""
-    found: dict[str, Lease] = {}
-    for gateway in nodes:
-        if gateway.role != "gateway":
-            continue
-        url = f"https://{gateway.address}:8443/v1/status"
-        # Its certificate is the stack's affair; this is asked on the very machine.
-        said = mesh.run_on(cloud, gateway.name, "curl", "-sfk", "-m", "3", url)
-        rows = cast("list[dict[str, Any]]", json.loads(said).get("leases", []) if said else [])
-        for row in rows:
-            lease = Lease(**{field.name: row[field.name] for field in fields(Lease)})
-            found[lease.public_key] = lease
+def leases(told: Told) -> list[Lease]:
+    """The leases that the gateways tell of."""
+    rows = ({field.name: row[field.name] for field in fields(Lease)} for row in told.leases)
+    found = {lease.public_key: lease for lease in (Lease(**row) for row in rows)}
     return sorted(found.values(), key=lambda lease: lease.name)
 
 
@@ -104,7 +95,7 @@ def wait(cloud: Cloud, fabric: Fabric, nodes: Sequence[mesh.Peer], console: Cons
     missing: list[str] = []
 
     def complete() -> bool:
-        missing[:] = _missing(cloud, fabric, leases(cloud, nodes))
+        missing[:] = _missing(cloud, fabric, leases(gateways.ask(cloud, nodes)))
         if missing:
             console.detail(f"waiting for {', '.join(missing)}")
         return not missing

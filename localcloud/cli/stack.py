@@ -6,7 +6,7 @@ import argparse
 from contextlib import AbstractContextManager
 
 from localcloud import daemon, host, image, residents
-from localcloud.cli import members, mesh
+from localcloud.cli import balancer, gateways, members, mesh
 from localcloud.cli.console import GREEN, YELLOW, Console
 from localcloud.cli.desk import Choice, engine, environment
 from localcloud.cloud import Cloud, LocalCloudError
@@ -34,8 +34,10 @@ def up(cloud: Cloud, options: argparse.Namespace) -> int:
         fabric, nodes = Fabric(cloud), mesh.peers(outputs)
         _wait_for_first_boots(fabric, console)
         joined = members.wait(cloud, fabric, nodes, console)
-        nodes += members.peers(fabric.machines(), members.leases(cloud, nodes), outputs)
-        return 0 if mesh.show(cloud, nodes, console) and joined else 1
+        known = members.leases(gateways.ask(cloud, nodes))
+        connected = mesh.show(cloud, nodes + members.peers(fabric.machines(), known, outputs), console)
+        balancer.line(gateways.ask(cloud, nodes), outputs, console)
+        return 0 if connected and joined else 1
 
 
 def preview(cloud: Cloud, options: argparse.Namespace) -> int:

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from localcloud.cli import members, mesh, pools
+from localcloud.cli import gateways, members, mesh, pools
 from localcloud.cli.console import Console
 from localcloud.cli.parser import main
 from localcloud.cloud import Cloud
@@ -43,6 +43,7 @@ class Scene:
         self.cloud = cloud
         self.machines: Sequence[MachineState] = [MachineState(HETZNER, 1, "running", ())]
         self.leases: list[Mapping[str, JSON]] = []
+        self.gateway_answers = True
         self.pools: list[JSON] = []
         self.asked: list[tuple[str, Mapping[str, Any]]] = []
 
@@ -69,7 +70,9 @@ def scene(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Scene]:
 
     def run_on(cloud: Cloud, node: str, *command: str) -> str | None:
         assert node == "hetzner-gw"
-        return json.dumps({"leases": scene.leases}) if command[0] == "curl" else ""
+        if command[0] != "curl":
+            return ""
+        return json.dumps({"leases": scene.leases}) if scene.gateway_answers else None
 
     monkeypatch.setattr(mesh, "run_on", run_on)
     commands: dict[str, Command] = {name: partial(scene.note, name) for name in ("scale", "interrupt", "rebalance")}
@@ -161,12 +164,27 @@ def test_status_tells_programs_of_members(scene: Scene, capsys: pytest.CaptureFi
     assert joined["lease"] == {"state": "active", "weight": 100, "healthy": True}
     assert joined["overlay_address"] == "10.100.2.128"
     assert (other["pool"], other["lease"], other["overlay_address"]) == ("aws-burst", None, None)
+    assert document["gateways_answer"]
     assert document["leases"] == [{"name": "aws-burst-f0", "pool": "aws-burst", "address": "10.100.2.128"}]
 
 
-def test_a_gateway_that_does_not_answer_has_no_leases(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(mesh, "run_on", lambda *_: None)  # pyright: ignore[reportUnknownLambdaType, reportUnknownArgumentType]
-    assert members.leases(scene.cloud, [GATEWAY]) == []
+def test_leases_are_unknown_while_the_gateway_does_not_answer(scene: Scene, capsys: pytest.CaptureFixture[str]) -> None:
+    scene.machines, scene.leases, scene.gateway_answers = [*scene.machines, member(0)], [LEASE], False
+    assert run(scene, "status") == 0
+    (row,) = [line.split() for line in capsys.readouterr().out.splitlines() if line.startswith("aws-burst-f0")]
+    assert row[1:5] == ["aws", "running", "aws-burst", "unknown"]
+    assert run(scene, "status", "--json") == 0
+    document = json.loads(capsys.readouterr().out)
+    assert (document["gateways_answer"], document["machines"][1]["lease"]) == (False, None)
+    assert not joins(scene)
+
+
+def test_a_gateway_in_its_first_stage_knows_no_leases_yet(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    def run_on(*_: object) -> str:
+        return json.dumps({"schema_version": 1, "stage": "stage0"})
+
+    monkeypatch.setattr(mesh, "run_on", run_on)
+    assert gateways.ask(scene.cloud, [GATEWAY]) == gateways.Told([], None, is_complete=False)
 
 
 def test_peers_of_members_go_by_the_names_that_commands_take(scene: Scene) -> None:
