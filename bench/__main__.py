@@ -29,7 +29,8 @@ def main() -> int:
     print(
         "\nby hand: the same resources in a flat program; the gateway's wg-quick file with every peer; wg-quick and"
         " the usual forwarding lines; beside joins, as many bare requests for the status; beside requests,"
-        " nginx set up by hand on the same gateway, and a machine that is asked without gateway, TLS and tunnel."
+        " nginx set up by hand on the same gateway, which connects to a machine for each request as the gateway does"
+        " or keeps connections, and a machine that is asked without gateway, TLS and tunnel."
     )
     print("Ratios are medians of pairs measured in turn, with the least and the greatest.")
     if why:

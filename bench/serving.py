@@ -23,6 +23,7 @@ GATEWAY_ADDRESS = "10.100.0.1"
 FILES_NODE, FILES_ADDRESS = "hetzner-1", "10.100.1.1"
 """The machine that pools' machines get the server from."""
 LOG = "/var/log/nginx/inference.log"
+COMPLETIONS = "/v1/completions"
 PROMPT = {"prompt": "Why is the sky blue?"}
 
 POOL_SETUP = f"""\
@@ -99,7 +100,7 @@ class Serving:
 
     def task(self, body: Mapping[str, Any], **how: Any) -> Task:
         """Requests to the gateway; `how` is the rest of the `Task`."""
-        return Task(f"https://{self.address}/v1/completions", self.ca_pem, {**PROMPT, **body}, **how)
+        return Task(f"https://{self.address}{COMPLETIONS}", self.ca_pem, {**PROMPT, **body}, **how)
 
     def certificate(self) -> str:
         """The certificate that the gateway shows at the desk, PEM."""

@@ -65,7 +65,8 @@ def rows(folder: Path, say: Callable[[str], None]) -> list[Row]:
         serving.give_files()
         serving.wait_for_rotation("the machines", lambda names: set(MACHINES) < names)
         serving.wait_for_members(POOL, MEMBERS)
-        found = compared.rows(serving, say)
+        by_hand = compared.start_nginx_by_hand(serving)
+        found = compared.rows(serving, by_hand, say)
         report = steady(serving, stack.change, RATE, PATIENCE, say)
     finally:
         stack.place.run("down")
