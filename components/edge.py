@@ -19,7 +19,8 @@ class Edge:
     ``sources`` are the networks that may connect. Who connects from ``trusted_proxies`` may say whom it speaks for.
     ``certificate`` is every gateway's; None: each has one of the stack's authority. ``client_ca`` (PEM) is the
     authority that clients must have a certificate of; None: they need none. ``send_to`` is told the gateways' public
-    addresses by their names, once they are known.
+    addresses by their names, once they are known. ``prepared`` has to be there before gateways ask clients for
+    certificates, and goes after they ask no more.
     """
 
     sources: pulumi.Input[Sequence[pulumi.Input[str]]]
@@ -27,6 +28,7 @@ class Edge:
     certificate: Certificate | None
     client_ca: pulumi.Input[str] | None
     send_to: Callable[[Mapping[str, pulumi.Input[str]]], None]
+    prepared: Sequence[pulumi.Resource] = ()
 
 
 def make_edge(stack: Stack) -> Edge | None:
@@ -40,7 +42,8 @@ def make_edge(stack: Stack) -> Edge | None:
     from components.clouds.cloudflare import CloudflareEdge
 
     front = CloudflareEdge("cloudflare", stack.settings, balancer.cloudflare)
-    return Edge(front.ranges, front.ranges, front.certificate or certificate, balancer.client_ca, front.send_to)
+    certificate = front.certificate or certificate
+    return Edge(front.ranges, front.ranges, certificate, balancer.client_ca, front.send_to, front.prepared)
 
 
 def _nobody_is_told(gateways: Mapping[str, pulumi.Input[str]]) -> None:

@@ -92,5 +92,5 @@ def push_everything(
                 gateways={name: planes[name]},
                 ca=stack.authority.certificate,
                 signing_key=stack.keys.signing_private_pem,
-                opts=after,
+                opts=pulumi.ResourceOptions(depends_on=[release, *edge.prepared]),
             )

@@ -32,6 +32,8 @@ class CloudflareEdge(pulumi.ComponentResource):
     """The networks (CIDR, both IP versions, sorted) that Cloudflare's requests come from, as it publishes them."""
     certificate: Certificate | None
     """A certificate of Cloudflare's origin authority, when the settings ask for one."""
+    prepared: Sequence[pulumi.Resource]
+    """What makes Cloudflare show gateways the certificate that they ask for."""
 
     def __init__(
         self,
@@ -50,14 +52,7 @@ class CloudflareEdge(pulumi.ComponentResource):
         self.ranges = pulumi.Output.all(published.ipv4_cidrs, published.ipv6_cidrs).apply(_sorted)
         balancer = settings.load_balancer
         self.certificate = self._origin_certificate() if balancer.certificate == "cloudflare" else None
-        if balancer.client_ca is not None:
-            cloudflare.ZoneSetting(
-                f"{name}-origin-pulls",
-                zone_id=wanted.zone_id,
-                setting_id="tls_client_auth",
-                value="on",
-                opts=self._child,
-            )
+        self.prepared = () if balancer.client_ca is None else (self._origin_pulls(),)
         self.register_outputs({"ranges": self.ranges})
 
     def send_to(self, gateways: Mapping[str, pulumi.Input[str]]) -> None:
@@ -67,6 +62,15 @@ class CloudflareEdge(pulumi.ComponentResource):
             self._send_to_one(name, address)
         else:
             self._balance(gateways)
+
+    def _origin_pulls(self) -> pulumi.Resource:
+        return cloudflare.ZoneSetting(
+            f"{self._name}-origin-pulls",
+            zone_id=self._wanted.zone_id,
+            setting_id="tls_client_auth",
+            value="on",
+            opts=self._child,
+        )
 
     def _origin_certificate(self) -> Certificate:
         key = tls.PrivateKey(f"{self._name}-key", algorithm="ECDSA", ecdsa_curve="P256", opts=self._child)

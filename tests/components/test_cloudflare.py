@@ -142,6 +142,17 @@ def test_a_client_authority_has_the_zone_show_its_certificate() -> None:
         settings_of({"loadBalancer/clientCa": ca_pem()})
 
 
+def test_gateways_ask_for_a_certificate_only_once_cloudflare_shows_one() -> None:
+    """What the push depends on is made before it; and Pulumi deletes what is gone after all updates."""
+    changes = {"loadBalancer/clientCa": ca_pem(), "loadBalancer/cloudflare/monitor": False}
+
+    def before_the_push(run: Run) -> set[str]:
+        return {urn.rpartition("::")[2] for urn in run.named("hetzner-gw-credentials").request.dependencies}
+
+    assert "cloudflare-origin-pulls" in before_the_push(run_program(config_of(changes)))
+    assert "cloudflare-origin-pulls" not in before_the_push(run_program(config_of()))
+
+
 def test_several_gateways_are_a_pool_that_is_monitored_and_balanced() -> None:
     run = two_gateways()
     assert made(run) == {"LoadBalancerMonitor", "LoadBalancerPool", "LoadBalancer"}
