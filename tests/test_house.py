@@ -87,6 +87,18 @@ def test_imports_point_one_way(room: str) -> None:
     assert not wrong, f"{room} may import only {sorted(MAY_IMPORT[room])} of ours"
 
 
+@pytest.mark.parametrize(
+    ("text", "command"),
+    [("README.md", r"localcloud .* > (\S+)$"), ("localcloud/cli/parser.py", r"localcloud outputs --write (\S+)")],
+)
+def test_what_documented_commands_write_does_not_come_into_the_project(text: str, command: str) -> None:
+    written = re.findall(command, (ROOT / text).read_text(), re.MULTILINE)
+    assert written
+    for name in written:
+        path = f"{name}/file" if "." not in name else name
+        assert subprocess.run(["git", "check-ignore", "-q", path], cwd=ROOT, check=False).returncode == 0, name
+
+
 def test_the_program_knows_no_local_cloud() -> None:
     wrong = [
         f"{path}:{number}"
