@@ -37,6 +37,16 @@ _MORE = {
 Previews first and then makes the changes; without any it only looks. Run it again after an edit of the stack's file
 or an interruption: it goes on from what there is. Exit status: 0 when every node reaches every node, else 1.""",
     "preview": "Changes nothing. Exit status: 0 when the program could be previewed, else 1.",
+    "secret": """\
+  (umask 077 && openssl rand -hex 32 > ~/portal.key)
+  python -m localcloud secret apiKeys.portal < ~/portal.key
+  python -m localcloud secret tlsCertificate.privateKey < key.pem
+
+Does what `pulumi config set --secret --path` does, for where there is no pulumi CLI. The value is read from standard
+input; where that is a terminal, one line is asked for. A value that is there is replaced; to remove one, edit the file.
+
+It is sealed with the stack's passphrase: PULUMI_CONFIG_PASSPHRASE or PULUMI_CONFIG_PASSPHRASE_FILE where that is the
+stack's, else the one of the local cloud, which is published. Only stacks with that one run here.""",
     "down": "The machines' image stays in the cache, so that the next `up` is quick.",
     "status": """\
 HANDSHAKE, RECEIVED and SENT are what the gateway's WireGuard knows; a session that lives makes a handshake every two
@@ -108,7 +118,7 @@ def main(words: Sequence[str]) -> int:
         signal.signal(signal.SIGTERM, signal.default_int_handler)  # what was begun is ended first
     cloud = Cloud(options.dir) if options.dir else Cloud.default()
     try:
-        if os.geteuid() != 0:
+        if os.geteuid() != 0 and options.name != "secret":
             raise LocalCloudError(
                 "the local cloud needs root (it makes namespaces and boots machines): run it with sudo"
             )
@@ -164,15 +174,18 @@ _Add = Callable[[str, Callable[[Cloud, argparse.Namespace], int], str], argparse
 
 
 def _add_stack_commands(add: _Add) -> None:
-    from localcloud.cli import stack
+    from localcloud.cli import secret, stack
 
     for name, command, text in (
         ("up", stack.up, "make the local cloud equal to the stack, and show that every node reaches every node"),
         ("preview", stack.preview, "show what `up` would change"),
+        ("secret", secret.seal, "put a secret from standard input, sealed, into the stack's configuration"),
     ):
         added = add(name, command, text)
         added.add_argument("--stack", default="dev", help="name of the stack (default: dev)")
         added.add_argument("--config-file", type=Path, help="its configuration (default: Pulumi.<stack>.yaml)")
+        if name == "secret":
+            added.add_argument("key", metavar="KEY", help="which setting, such as apiKeys.portal")
     add("down", stack.down, "remove every machine, namespace, process and file of the local cloud")
     serve = add("serve", stack.serve, "be the daemon that `up` starts: providers, groups of machines, metadata")
     serve.add_argument("--ready", type=int, metavar="FD", help="descriptor on which to say that it serves")

@@ -102,7 +102,9 @@ def load_stack(path: Path, passphrase: str | None) -> tuple[Mapping[str, object]
     document = _read(path)
     provider = document.get("secretsprovider")
     if provider not in (None, "passphrase") or "encryptedkey" in document:
-        raise EngineError(f"{path.name}: the small engine opens passphrase secrets only, not {provider}")
+        raise EngineError(
+            f"{path.name}: the small engine opens passphrase secrets only, not {provider}: use the pulumi CLI with it"
+        )
     salt = document.get("encryptionsalt")
     sealer = None
     if isinstance(salt, str):
@@ -222,17 +224,24 @@ class _Loader(yaml.SafeLoader):
 
 def _read(path: Path) -> dict[str, object]:
     try:
-        document: object = yaml.load(path.read_text(), _Loader)
+        text = path.read_text()
     except OSError as error:
         raise EngineError(f"cannot read {path}: {error.strerror}") from error
+    return parse(text, path.name)
+
+
+def parse(text: str, name: str) -> dict[str, object]:
+    """A YAML file's mapping, empty where the file is; EngineError, which calls the file `name`, when it is none."""
+    try:
+        document: object = yaml.load(text, _Loader)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
-        raise EngineError(f"{path.name} is not valid YAML: {where}{error.problem or error.context}") from error
+        raise EngineError(f"{name} is not valid YAML: {where}{error.problem or error.context}") from error
     except yaml.YAMLError as error:
-        raise EngineError(f"{path.name} is not valid YAML: {error}") from error
+        raise EngineError(f"{name} is not valid YAML: {error}") from error
     if document is None:
         return {}
     if not isinstance(document, dict):
-        raise EngineError(f"{path.name} must be a mapping")
+        raise EngineError(f"{name} must be a mapping")
     return cast("dict[str, object]", document)
