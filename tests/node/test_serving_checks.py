@@ -16,10 +16,10 @@ from node.gateway.serving import checks as checking
 from node.gateway.serving.checks import Checks, Outcome
 from node.gateway.serving.machines import Endpoint
 from overlay.serving import Check
+from tests.node.place import target
 from tests.node.pools import PoolGateway, pool_roster
 from tests.node.real_nginx import free_port
 from tests.node.serving import InferenceServer, balancer, credentials, signed_credentials
-from tests.node.test_balancer import target
 
 QUICK = Check(1, 1, 1)
 
