@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import yaml
 
-from bench import compared
+from bench import compared, reloads
 from bench.compared import MACHINES
 from bench.figures import Row
 from bench.load import PATIENCE
@@ -67,7 +67,9 @@ def rows(folder: Path, say: Callable[[str], None]) -> list[Row]:
         serving.wait_for_members(POOL, MEMBERS)
         by_hand = compared.start_nginx_by_hand(serving)
         found = compared.rows(serving, by_hand, say)
+        say("clients that keep their connections while nginx reloads")
+        kept = reloads.rows(serving, by_hand)
         report = steady(serving, stack.change, RATE, PATIENCE, say)
     finally:
         stack.place.run("down")
-    return [*found, *report_rows(report, RATE)]
+    return [*found, *report_rows(report, RATE), *kept]
