@@ -318,6 +318,8 @@ _PROXY = f"""\
       proxy_http_version 1.1;
       proxy_connect_timeout 5s;
       proxy_read_timeout 120s;
+      # A machine that is gone ends its requests after 30 s (90-hybridnet.conf of first boot), one that thinks does not.
+      proxy_socket_keepalive on;
       # Answers go on as they come. Requests go on when they are here whole, so that slow clients hold no place.
       proxy_buffering off;
       proxy_request_buffering on;
