@@ -123,8 +123,12 @@ def steady(serving: Serving, change: Change, rate: float, patience: float, say: 
 
 
 def _other_share_path_and_name(config: dict[str, Any]) -> None:
-    config["pools"][POOL] |= {"weight": WEIGHT, "healthPath": HEALTH_PATH}
-    config["sites"]["hetzner"].setdefault("serving", {})["healthPath"] = HEALTH_PATH
+    config["pools"][POOL]["weight"] = WEIGHT
+    # Everybody's: a machine that keeps its path would take the requests of those that were out for it.
+    for pool in config["pools"].values():
+        pool["healthPath"] = HEALTH_PATH
+    for site in config["sites"].values():
+        site.setdefault("serving", {})["healthPath"] = HEALTH_PATH
     config["loadBalancer"]["serverNames"] = [NEW_NAME]
 
 

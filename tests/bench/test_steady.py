@@ -16,7 +16,7 @@ from bench.load import Outcome, Task
 from bench.place import Place
 from bench.serving import Served, Serving
 from bench.stacks import PREFIX
-from bench.steady import POOL, SECONDS, VICTIM, VICTIM_ADDRESS, WEIGHT, Report, report_rows, steady
+from bench.steady import HEALTH_PATH, POOL, SECONDS, VICTIM, VICTIM_ADDRESS, WEIGHT, Report, report_rows, steady
 from bench.traffic import TrafficStack
 from components.plan import make_plan
 from components.settings import load as settings
@@ -132,7 +132,7 @@ def test_the_power_goes_only_after_the_interrupted_machine_has_left() -> None:
     configs: list[dict[str, Any]] = []
 
     def change(what: Callable[[dict[str, Any]], object]) -> None:
-        configs.append({"pools": {POOL: {}}, "sites": {"hetzner": {"subnet": "10.100.1.0/24"}}, "loadBalancer": {}})
+        configs.append({"pools": {POOL: {}, "other": {}}, "sites": {"hetzner": {}, "aws": {}}, "loadBalancer": {}})
         what(configs[-1])
         serving.told.append("change")
 
@@ -141,8 +141,9 @@ def test_the_power_goes_only_after_the_interrupted_machine_has_left() -> None:
     assert words == ["interrupt", "leases", "leases", "leases", "kill", "scale", "scale", "change", "start"]
     assert serving.told[words.index("kill")] == f"kill {VICTIM}"
     (config,) = configs
-    paths = {config["pools"][POOL]["healthPath"], config["sites"]["hetzner"]["serving"]["healthPath"]}
-    assert len(paths - {"/health"}) == 1, "machines that serve are asked for another path"
+    paths = {pool["healthPath"] for pool in config["pools"].values()}
+    paths |= {site["serving"]["healthPath"] for site in config["sites"].values()}
+    assert paths == {HEALTH_PATH}, "every machine that serves is asked for another path"
 
 
 def test_the_stack_has_a_base_and_a_pool_for_what_does_not_fit(tmp_path: Path) -> None:
