@@ -28,7 +28,7 @@ down: .venv/run.stamp ## removes every machine, namespace and process of the loc
 
 test: .venv/dev.stamp host ## everything that can be checked on this machine
 # A file's tests follow each other on one worker, so that those on machines share them.
-	@$(PY) -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder --durations 10 </dev/null
+	@$(PY) -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder --durations 10 </dev/null
 
 check: .venv/dev.stamp ## format, lint, types
 	@.venv/bin/ruff format --check .
