@@ -22,8 +22,10 @@ from node.gateway.listener import Listener, tls_context
 from node.gateway.members import Members
 from node.gateway.metrics import Metrics
 from node.gateway.network import Network
+from node.gateway.rosters import Kept as KeptRoster
 from node.gateway.serving.balancer import Balancer
 from node.gateway.serving.credentials import CredentialStore
+from node.gateway.serving.credentials import Kept as KeptCredentials
 from node.gateway.serving.nginx import Nginx
 from node.gateway.tickets import load_seal
 from node.gateway.traffic import Traffic
@@ -114,20 +116,8 @@ class Service:
             "release": {"number": self._own.number, "sha256": self._own.sha256},
             "failed_release": {"number": failed[0], "reason": failed[1]} if failed else None,
             "newest_release": release.newest(),
-            "roster": {
-                "number": kept.roster.number,
-                "sha256": kept.sha256,
-                "content": kept.content,
-            }
-            if kept
-            else None,
-            "credentials": {
-                "number": credentials.credentials.number,
-                "sha256": credentials.sha256,
-                "content": credentials.content,
-            }
-            if credentials
-            else None,
+            "roster": _held(kept.roster.number, kept) if kept else None,
+            "credentials": _held(credentials.credentials.number, credentials) if credentials else None,
         }
         if with_peers:
             found["peers"] = self._network.peer_status(self.health.healthy())
@@ -260,6 +250,11 @@ class Service:
         self._store.close()
         self._audit.close()
         self._network.leases.close()
+
+
+def _held(number: int, kept: KeptRoster | KeptCredentials) -> dict[str, Any]:
+    """What the status tells of a document that was pushed."""
+    return {"number": number, "sha256": kept.sha256, "content": kept.content}
 
 
 def own_key() -> str | None:
