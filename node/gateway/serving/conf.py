@@ -225,7 +225,6 @@ _MAIN = """\
 # Made by the gateway's service, and overwritten by it.
 user www-data;
 worker_processes auto;
-worker_rlimit_nofile 65536;
 # Each reload leaves processes that end with their last request: without a bound a stream could keep one for ever.
 worker_shutdown_timeout {stream}s;
 pid {pid};
