@@ -30,6 +30,16 @@ class Rule:
 
 
 @dataclass(frozen=True)
+class Route:
+    """A way out of a private network by one of its own machines, which forwards."""
+
+    destination: str
+    """IPv4 CIDR."""
+    via: str
+    """That machine's address in the network."""
+
+
+@dataclass(frozen=True)
 class Interface:
     """A network card of a machine."""
 
@@ -46,6 +56,8 @@ class Interface:
     """Public IPv6 address, routed to the machine."""
     nat: str | None = None
     """Address that this card shares with others to reach the internet when it has no public one."""
+    routes: tuple[Route, ...] = ()
+    """Ways for what this card sends, the longest prefix first to be asked; everything else goes the network's way."""
 
 
 @dataclass(frozen=True)
@@ -103,10 +115,14 @@ def from_json(text: str) -> MachineSpec:
     """The inverse of `to_json`. Raises ValueError, KeyError or TypeError on a document of another shape."""
     document = cast("dict[str, Any]", json.loads(text))
     document["ssh_keys"] = tuple(document["ssh_keys"])
-    document["interfaces"] = tuple(Interface(**interface) for interface in document["interfaces"])
+    document["interfaces"] = tuple(_interface(interface) for interface in document["interfaces"])
     document["ingress"] = _rules(document["ingress"])
     document["egress"] = _rules(document["egress"])
     return MachineSpec(**document)
+
+
+def _interface(card: dict[str, Any]) -> Interface:
+    return Interface(**{**card, "routes": tuple(Route(**route) for route in card["routes"])})
 
 
 def _rules(rules: list[dict[str, Any]] | None) -> tuple[Rule, ...] | None:
