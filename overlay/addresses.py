@@ -7,7 +7,7 @@ another node comes or goes.
 from __future__ import annotations
 
 import re
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
 _NUMBERED = re.compile(r".*-([1-9][0-9]{0,9})")
 
@@ -39,3 +39,13 @@ def address_of(name: str, subnet: IPv4Network, pinned: IPv4Address | None = None
             "widen the site's subnet, choose a lower number, or pin an address with `address:`"
         )
     return subnet.network_address + number
+
+
+def address6(overlay6: IPv6Network, address: IPv4Address) -> IPv6Address:
+    """The IPv6 address of the node at ``address``: its IPv4 address in the last 32 bits of ``overlay6``."""
+    return overlay6.network_address + int(address)
+
+
+def network6(overlay6: IPv6Network, network: IPv4Network) -> IPv6Network:
+    """The part of ``overlay6`` that the nodes of ``network`` have: a /120 for a /24."""
+    return IPv6Network((int(overlay6.network_address) + int(network.network_address), 96 + network.prefixlen))

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Network
 from itertools import combinations
 
-from overlay.model import Network, Node
+from overlay.groups import ALL, LOADBALANCER
+from overlay.model import EXTERNAL, Network, Node, Prefix
 from overlay.pools import Pool, usable_addresses
-from overlay.topology import TOPOLOGIES, TopologyError, peers_of
+from overlay.topology import TOPOLOGIES, Peering, TopologyError
+
+_ULA = IPv6Network("fc00::/7")
+"""Unique local addresses (RFC 4193)."""
+_DOMAIN = re.compile(r"(?:[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?\.)*[a-z](?:[-a-z0-9]{0,61}[a-z0-9])?")
 
 
 @dataclass(frozen=True)
@@ -121,9 +127,10 @@ def _node_problems(network: Network, nodes: Sequence[Node]) -> list[Problem]:
 def _peer_problems(network: Network, nodes: Sequence[Node]) -> list[Problem]:
     """One prefix on two peers of a node: WireGuard would silently keep the later one."""
     found: list[Problem] = []
+    peering = Peering(network, nodes)
     for node in nodes:
-        claims: dict[IPv4Network, str] = {}
-        for peer in peers_of(network, node, nodes):
+        claims: dict[Prefix, str] = {}
+        for peer in peering.of(node):
             for prefix in peer.allowed_ips:
                 if claims.setdefault(prefix, peer.public_key) != peer.public_key:
                     reason = f"two peers of {node.name} claim this prefix"
@@ -172,6 +179,58 @@ def _pool_problems(network: Network, nodes: Sequence[Node], pools: Sequence[Pool
     return found
 
 
+def _gateway_problems(network: Network, nodes: Sequence[Node]) -> list[Problem]:
+    """A site has one gateway at most: it is the home of the site's machines. External ones have none."""
+    found: list[Problem] = []
+    holders: dict[str, Node] = {}
+    external = {site.name for site in network.sites if site.cloud == EXTERNAL}
+    for gateway in (node for node in nodes if node.role == "gateway"):
+        if gateway.site in external:
+            reason = "machines of an external site are not the stack's"
+            found.append(Problem(_subject(gateway, "site"), gateway.site, reason, "choose another site"))
+        holder = holders.setdefault(gateway.site, gateway)
+        if holder is not gateway:
+            reason = f"{holder.name} is this site's gateway already"
+            remedy = "put it into another site, or take one of the two away"
+            found.append(Problem(_subject(gateway, "site"), gateway.site, reason, remedy))
+    return found
+
+
+def _option_problems(network: Network) -> list[Problem]:
+    found: list[Problem] = []
+    overlay6 = network.overlay6
+    if overlay6 is not None and (not overlay6.subnet_of(_ULA) or overlay6.prefixlen > 96):
+        reason = "it is no unique local network (RFC 4193) of /96 or larger"
+        remedy = "make one like fd12:3456:789a::/48 with 40 random bits"
+        found.append(Problem("network.overlay6", str(overlay6), reason, remedy))
+    if len(network.domain) > 180 or not _DOMAIN.fullmatch(network.domain):
+        reason = "it is no domain name of lower-case labels, at most 180 characters long"
+        found.append(Problem("network.domain", network.domain, reason, "write it like wg.internal"))
+    return found
+
+
+def _group_problems(network: Network, nodes: Sequence[Node], pools: Sequence[Pool]) -> list[Problem]:
+    """Groups that are not there, or are not given to everybody once there are any."""
+    known = {*network.groups, LOADBALANCER}
+    listed = ", ".join(sorted(known)) if network.groups else "none"
+    found = [
+        Problem(f"groups.{name}.reaches", reached, "no such group", f"use {ALL} or one of: {listed}")
+        for name, all_reached in network.groups.items()
+        for reached in all_reached
+        if reached not in {*known, ALL}
+    ]
+    held = [(_subject(node, "group"), node.group) for node in nodes if node.role == "spoke"]
+    held += [(f"pools.{pool.name}.group", pool.group) for pool in pools]
+    held += [(f"sites.{site.name}.lanGroup", site.lan_group or "") for site in network.sites if site.lan is not None]
+    for subject, group in held:
+        if network.groups and group not in network.groups:
+            reason = "no such group" if group else "where there are groups everybody is in one"
+            found.append(Problem(subject, group or "nothing", reason, f"use one of: {listed}"))
+        elif group and not network.groups:
+            found.append(Problem(subject, group, "there are no groups", "declare groups, or remove it"))
+    return found
+
+
 def problems(
     network: Network, nodes: Sequence[Node], vpc_ranges: Mapping[str, IPv4Network], pools: Sequence[Pool] = ()
 ) -> list[Problem]:
@@ -181,7 +240,8 @@ def problems(
     node's ``public_key`` may be any text that is unique to it.
     """
     found = _site_problems(network, vpc_ranges) + _node_problems(network, nodes)
-    found += _pool_problems(network, nodes, pools)
+    found += _pool_problems(network, nodes, pools) + _gateway_problems(network, nodes)
+    found += _option_problems(network) + _group_problems(network, nodes, pools)
     if network.topology not in TOPOLOGIES:
         known = ", ".join(sorted(TOPOLOGIES))
         found.append(Problem("network.topology", network.topology, "no such topology", f"use one of: {known}"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from ipaddress import IPv4Address, IPv4Network, IPv6Network, ip_network
 from typing import Any, cast
 
@@ -86,6 +86,34 @@ class Fields:
 
     def maybe_text(self, key: str) -> str | None:
         return None if self._is_null(key) else self.text(key)
+
+    def maybe_network(self, key: str) -> IPv4Network | None:
+        return None if self._is_null(key) else self.network(key)
+
+    def maybe_network6(self, key: str) -> IPv6Network | None:
+        if self._is_null(key):
+            return None
+        try:
+            return IPv6Network(self.text(key))
+        except ValueError as error:
+            raise FieldError(f"{self._where}.{key}: {error}") from None
+
+    def text_lists(self, key: str) -> Mapping[str, tuple[str, ...]]:
+        fields = self.object(key)
+        found = {name: tuple(fields.texts(name)) for name in sorted(fields.names())}
+        fields.end()
+        return found
+
+    def names(self) -> Set[str]:
+        """The fields that are not read yet."""
+        return self._left.keys()
+
+    def optional_text(self, key: str) -> str:
+        """A text that may be empty."""
+        path, value = self.take(key)
+        if not isinstance(value, str):
+            raise FieldError(f"{path}: a text is needed")
+        return value
 
     def maybe_address(self, key: str) -> IPv4Address | None:
         return None if self._is_null(key) else self.address(key)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Network
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from ipaddress import IPv4Address, IPv4Network, IPv6Network
 from typing import Literal
 
 WG_PORT = 51820
@@ -18,31 +19,52 @@ CONTROL_PORT = 8443
 """TCP port of a gateway's control plane (HTTPS)."""
 KEEPALIVE = 25
 """Seconds between a spoke's keepalives; wireguard.com/quickstart names 25 as what fits most NATs."""
+LINK_KEEPALIVE = 4
+"""Seconds between the keepalives of a direct link: so both ends find out within ten that it is broken."""
 KEY_BYTES = 32
 """Length of a Curve25519 key in bytes (RFC 7748)."""
 
+EXTERNAL = "external"
+"""The cloud of a site whose machines are not the stack's: laptops, and servers that others run."""
+DOMAIN = "wg.internal"
+"""What names end with if nothing else is asked for; ``internal`` is reserved for private use (ICANN, July 2024)."""
+
 Role = Literal["gateway", "spoke"]
-Link = frozenset[str]
-"""The names of two nodes with a direct tunnel that both ends have confirmed."""
+Prefix = IPv4Network | IPv6Network
 
 
 @dataclass(frozen=True)
 class Site:
-    """A place where machines stand: one cloud, one region, one part of the overlay."""
+    """A place where machines stand: one cloud, one region, one part of the overlay.
+
+    ``lan`` is the range of the site's own network if machines there that run no WireGuard reach the overlay through
+    the site's gateway; where there are groups they count as members of ``lan_group``.
+    """
 
     name: str
     cloud: str
     subnet: IPv4Network
     region: str
+    lan: IPv4Network | None = None
+    lan_group: str | None = None
 
 
 @dataclass(frozen=True)
 class Network:
-    """The overlay, its sites and the name of its topology (a key of ``overlay.topology.TOPOLOGIES``)."""
+    """The overlay, its sites and the name of its topology (one of ``overlay.topology.TOPOLOGIES``).
+
+    With ``overlay6``, a /96 or larger, every node has an IPv6 address too (``overlay.addresses``). ``groups`` says by
+    name which groups the members of one reach (``overlay.groups``); without any, everybody reaches everybody.
+    ``ranges`` are the pools' parts of the overlay with their groups. Names of nodes end with ``domain``.
+    """
 
     overlay: IPv4Network
     sites: tuple[Site, ...]
     topology: str
+    overlay6: IPv6Network | None = None
+    groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
+    ranges: tuple[tuple[IPv4Network, str], ...] = ()
+    domain: str = DOMAIN
 
     def site(self, name: str) -> Site:
         """The site called ``name``; KeyError when the network has none."""
@@ -57,7 +79,9 @@ class Node:
     """A machine on the overlay.
 
     ``public_key`` is a WireGuard key (base64 of 32 bytes). ``endpoint`` is ``host:port``, an IPv6 host in
-    brackets, or None for a machine that nobody can reach first.
+    brackets, or None for a machine that nobody can reach first. ``group`` is empty where there are no groups. ``lan``
+    says whether the node stands in its site's own network, and reaches the site's gateway there at that gateway's
+    ``lan_endpoint``.
     """
 
     name: str
@@ -66,16 +90,34 @@ class Node:
     role: Role
     public_key: str
     endpoint: str | None = None
+    group: str = ""
+    lan: bool = False
+    lan_endpoint: str | None = None
 
 
 @dataclass(frozen=True)
 class Peer:
-    """One ``[Peer]`` of a node's interface. ``keepalive`` is in seconds, None for none."""
+    """One ``[Peer]`` of a node's interface. ``keepalive`` is in seconds, None for none.
+
+    One without ``allowed_ips`` shakes hands and carries nothing: it shows whether the other end can be reached.
+    """
 
     public_key: str
     endpoint: str | None
-    allowed_ips: tuple[IPv4Network, ...]
+    allowed_ips: tuple[Prefix, ...]
     keepalive: int | None
+
+    @cached_property
+    def section(self) -> str:
+        """Its lines in a wg-quick(8) configuration, ending in a newline; made once, since a mesh needs it often."""
+        lines = ["[Peer]", f"PublicKey = {self.public_key}"]
+        if self.endpoint is not None:
+            lines.append(f"Endpoint = {self.endpoint}")
+        if self.allowed_ips:
+            lines.append("AllowedIPs = " + ", ".join(str(network) for network in self.allowed_ips))
+        if self.keepalive is not None:
+            lines.append(f"PersistentKeepalive = {self.keepalive}")
+        return "\n".join(lines) + "\n"
 
 
 _NAME = re.compile(r"[a-z](?:[-a-z0-9]{0,61}[a-z0-9])?")

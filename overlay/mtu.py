@@ -8,12 +8,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 
+from overlay.model import EXTERNAL
+
 OVERHEAD = 80
 """Bytes that WireGuard adds to a packet over IPv6: 40 IPv6, 8 UDP, 32 its own (wireguard.com/protocol)."""
 INTERNET_MTU = 1500
 HETZNER_PRIVATE_MTU = 1450
 """MTU of Hetzner's private networks (docs.hetzner.com, Networks FAQ)."""
-LINK_MTU: Mapping[str, int] = MappingProxyType({"hetzner": INTERNET_MTU, "aws": INTERNET_MTU, "gcp": 1460})
+LINK_MTU: Mapping[str, int] = MappingProxyType(
+    {"hetzner": INTERNET_MTU, "aws": INTERNET_MTU, "gcp": 1460, EXTERNAL: INTERNET_MTU}
+)
 """Bytes a cloud's machine can send to the internet in one packet, by cloud.
 
 AWS: 9001 inside a VPC and 1500 through an internet gateway (EC2 user guide, network MTU). GCP: 1460 by default

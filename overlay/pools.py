@@ -40,7 +40,8 @@ class Pool:
     ``addresses`` is its part of the site's subnet. At most ``limit`` machines work in it at once: those that drain or
     do not answer are not counted, and ``addresses`` bounds all of them. ``token_sha256`` is the join token's digest
     (hex). ``ttl`` is how many seconds a member may be silent before its lease ends, ``rest`` how many its address is
-    not given to another machine after that. ``port`` and ``health_path`` are the inference server's.
+    not given to another machine after that. ``port`` and ``health_path`` are the inference server's. ``group`` and
+    ``lan`` are its machines', as in :class:`overlay.model.Node`.
     """
 
     name: str
@@ -53,6 +54,8 @@ class Pool:
     port: int
     health_path: str
     identity: Identity | None = None
+    group: str = ""
+    lan: bool = False
 
 
 def token_digest(token: str) -> str:

@@ -2,13 +2,15 @@
 
 The bytes are JSON with sorted keys, no spaces and ASCII only, so the same roster is always the same bytes; the
 stack's key signs them (``overlay.signing``). ``docs/control-plane.md`` describes every field. Version 2 added pools,
-version 3 the load balancer; older ones are still read, since a gateway may have one on its disk.
+version 3 the load balancer, version 4 what topologies of several gateways, groups, names and IPv6 need; older ones are
+still read, since a gateway may have one on its disk.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -18,7 +20,7 @@ from overlay.model import Network, Node, Site, is_node_name
 from overlay.pools import AwsIdentity, GcpIdentity, Identity, Pool
 from overlay.serving import LoadBalancer, balancer_document, is_health_path, read_balancer
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 MAX_NUMBER = 2**53 - 1
 """The largest number that every JSON reader keeps exact (RFC 8259, section 6)."""
 
@@ -78,30 +80,53 @@ def _identity_document(identity: Identity | None) -> dict[str, Any] | None:
             return {"cloud": "gcp", "project": identity.project}
 
 
+def _network_document(roster: Roster) -> dict[str, Any]:
+    network, is_late = roster.network, roster.version > 3
+    document: dict[str, Any] = {
+        "overlay": str(network.overlay),
+        "topology": network.topology,
+        "mtu": roster.mtu,
+        "sites": {
+            site.name: {
+                "cloud": site.cloud,
+                "subnet": str(site.subnet),
+                "region": site.region,
+                **({"lan": _text(site.lan), "lan_group": site.lan_group} if is_late else {}),
+            }
+            for site in network.sites
+        },
+    }
+    if is_late:
+        document["overlay6"] = _text(network.overlay6)
+        document["groups"] = {name: list(reached) for name, reached in network.groups.items()}
+        document["domain"] = network.domain
+    return document
+
+
+def _text(network: object | None) -> str | None:
+    return None if network is None else str(network)
+
+
+def _node_document(node: Node, version: int) -> dict[str, Any]:
+    document: dict[str, Any] = {
+        "site": node.site,
+        "role": node.role,
+        "address": str(node.address),
+        "public_key": node.public_key,
+        "endpoint": node.endpoint,
+    }
+    if version > 3:
+        document |= {"group": node.group, "lan": node.lan, "lan_endpoint": node.lan_endpoint}
+    return document
+
+
 def canonical(roster: Roster) -> bytes:
     """The roster's bytes, as they are signed, sent and stored."""
     document: dict[str, Any] = {
         "schema_version": roster.version,
         "number": roster.number,
-        "network": {
-            "overlay": str(roster.network.overlay),
-            "topology": roster.network.topology,
-            "mtu": roster.mtu,
-            "sites": {
-                site.name: {"cloud": site.cloud, "subnet": str(site.subnet), "region": site.region}
-                for site in roster.network.sites
-            },
-        },
-        "nodes": {
-            node.name: {
-                "site": node.site,
-                "role": node.role,
-                "address": str(node.address),
-                "public_key": node.public_key,
-                "endpoint": node.endpoint,
-            }
-            for node in roster.nodes
-        },
+        "network": _network_document(roster),
+        "nodes": {node.name: _node_document(node, roster.version) for node in roster.nodes},
         "wireguard_sources": [str(source) for source in roster.wireguard_sources],
         "admin_cidrs": [str(source) for source in roster.admin_cidrs],
         "revoked_keys": sorted(roster.revoked_keys),
@@ -118,6 +143,7 @@ def canonical(roster: Roster) -> bytes:
                 "port": pool.port,
                 "health_path": pool.health_path,
                 "identity": _identity_document(pool.identity),
+                **({"group": pool.group, "lan": pool.lan} if roster.version > 3 else {}),
             }
             for pool in roster.pools
         }
@@ -126,18 +152,28 @@ def canonical(roster: Roster) -> bytes:
     return json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=True).encode("ascii")
 
 
+def with_ranges(network: Network, pools: Iterable[Pool]) -> Network:
+    """``network`` with the ranges of ``pools``, where there are groups."""
+    ranges = tuple((pool.addresses, pool.group) for pool in pools) if network.groups else ()
+    return replace(network, ranges=ranges)
+
+
 def content_digest(roster: Roster) -> str:
     """SHA-256 (hex) of the roster without its number: two rosters that say the same have the same digest."""
     return hashlib.sha256(canonical(replace(roster, number=0))).hexdigest()
 
 
-def _site(name: str, fields: Fields) -> Site:
+def _site(name: str, fields: Fields, version: int) -> Site:
+    if not is_node_name(name):
+        raise RosterError(f"network.sites.{name}: not a lower-case DNS label")
     site = Site(name, fields.text("cloud"), fields.network("subnet"), fields.text("region"))
+    if version > 3:
+        site = replace(site, lan=fields.maybe_network("lan"), lan_group=fields.maybe_text("lan_group"))
     fields.end()
     return site
 
 
-def _node(name: str, fields: Fields) -> Node:
+def _node(name: str, fields: Fields, version: int) -> Node:
     if not is_node_name(name):
         raise RosterError(f"nodes.{name}: not a lower-case DNS label")
     role = fields.text("role")
@@ -151,11 +187,14 @@ def _node(name: str, fields: Fields) -> Node:
         fields.key("public_key"),
         fields.endpoint("endpoint"),
     )
+    if version > 3:
+        group, lan = fields.optional_text("group"), fields.flag("lan")
+        node = replace(node, group=group, lan=lan, lan_endpoint=fields.endpoint("lan_endpoint"))
     fields.end()
     return node
 
 
-def _pool(name: str, fields: Fields) -> Pool:
+def _pool(name: str, fields: Fields, version: int) -> Pool:
     if not is_node_name(name):
         raise RosterError(f"pools.{name}: not a lower-case DNS label")
     path = fields.text("health_path")
@@ -173,6 +212,8 @@ def _pool(name: str, fields: Fields) -> Pool:
         path,
         _identity(fields.maybe("identity")),
     )
+    if version > 3:
+        pool = replace(pool, group=fields.optional_text("group"), lan=fields.flag("lan"))
     fields.end()
     return pool
 
@@ -219,22 +260,22 @@ def _parsed(body: bytes) -> Roster:
     version = top.number("schema_version", 1, SCHEMA_VERSION)
     number = top.number("number", 1, MAX_NUMBER)
     net = top.object("network")
-    sites = tuple(_site(name, fields) for name, fields in net.objects("sites").items())
+    sites = tuple(_site(name, fields, version) for name, fields in net.objects("sites").items())
     network = Network(net.network("overlay"), sites, net.text("topology"))
     mtu = net.number("mtu", 576, 9000)
+    if version > 3:
+        groups, domain = net.text_lists("groups"), net.text("domain")
+        network = replace(network, overlay6=net.maybe_network6("overlay6"), groups=groups, domain=domain)
     net.end()
-    roster = Roster(
-        number,
-        network,
-        mtu,
-        tuple(_node(name, fields) for name, fields in top.objects("nodes").items()),
-        top.sources("wireguard_sources"),
-        top.sources("admin_cidrs"),
-        tuple(top.texts("revoked_keys")),
-        tuple(_pool(name, fields) for name, fields in top.objects("pools").items()) if version > 1 else (),
-        read_balancer(top.maybe("load_balancer")) if version > 2 else None,
-        version,
-    )
+    nodes = tuple(_node(name, fields, version) for name, fields in top.objects("nodes").items())
+    wireguard_sources, admin_cidrs = top.sources("wireguard_sources"), top.sources("admin_cidrs")
+    revoked_keys = tuple(top.texts("revoked_keys"))
+    pools: tuple[Pool, ...] = ()
+    if version > 1:
+        pools = tuple(_pool(name, fields, version) for name, fields in top.objects("pools").items())
+    network = with_ranges(network, pools)
+    balancer = read_balancer(top.maybe("load_balancer")) if version > 2 else None
+    roster = Roster(number, network, mtu, nodes, wireguard_sources, admin_cidrs, revoked_keys, pools, balancer, version)
     top.end()
     if canonical(roster) != body:
         raise RosterError("not in canonical form: sorted keys, no spaces, ASCII, addresses in their shortest form")

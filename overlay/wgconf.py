@@ -4,35 +4,36 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from ipaddress import IPv4Interface
+from ipaddress import IPv4Interface, IPv6Interface
 
 from overlay.model import WG_PORT, Peer
 
 
 @dataclass(frozen=True)
 class Interface:
-    """A node's own end. ``mtu`` is in bytes; ``private_key`` is base64 of 32 bytes and a secret."""
+    """A node's own end. ``mtu`` is in bytes; ``private_key`` is base64 of 32 bytes and a secret.
+
+    ``dns`` are resolvers and search domains; a machine of ours learns them at run time, a laptop has nobody to.
+    """
 
     address: IPv4Interface
     private_key: str
     mtu: int
     listen_port: int = WG_PORT
+    address6: IPv6Interface | None = None
+    dns: tuple[str, ...] = ()
 
 
 def wg_quick(interface: Interface, peers: Sequence[Peer]) -> str:
     """The configuration file of ``interface`` with ``peers`` in their order, ending in a newline."""
+    addresses = [interface.address, *([interface.address6] if interface.address6 else [])]
     lines = [
         "[Interface]",
-        f"Address = {interface.address}",
+        f"Address = {', '.join(map(str, addresses))}",
         f"PrivateKey = {interface.private_key}",
         f"ListenPort = {interface.listen_port}",
         f"MTU = {interface.mtu}",
+        *([f"DNS = {', '.join(interface.dns)}"] if interface.dns else []),
+        "",
     ]
-    for peer in peers:
-        lines += ["", "[Peer]", f"PublicKey = {peer.public_key}"]
-        if peer.endpoint is not None:
-            lines.append(f"Endpoint = {peer.endpoint}")
-        lines.append("AllowedIPs = " + ", ".join(str(network) for network in peer.allowed_ips))
-        if peer.keepalive is not None:
-            lines.append(f"PersistentKeepalive = {peer.keepalive}")
-    return "\n".join(lines) + "\n"
+    return "\n".join(lines) + "".join(f"\n{peer.section}" for peer in peers)

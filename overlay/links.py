@@ -1,0 +1,69 @@
+"""Direct links of a mesh: which pairs are worth trying, and where one end calls the other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from ipaddress import IPv4Address, IPv4Network
+
+from overlay.model import EXTERNAL, WG_PORT, Network, Node
+from overlay.topology import Peering, endpoint_for
+
+_OWN_RANGES = tuple(map(IPv4Network, ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10")))
+"""Addresses that mean nothing elsewhere (RFC 1918, RFC 6598)."""
+
+Partners = dict[str, str | None]
+"""Node -> the endpoint to call it at, or None when it has to call."""
+
+
+def partners(
+    network: Network, peering: Peering, node: Node, nodes: Iterable[Node], seen: Mapping[str, str]
+) -> Partners:
+    """With whom ``node`` could have a direct link, and where it calls them; empty unless the network is a mesh.
+
+    ``seen`` says by node where the gateway that it hangs on sees it. Two nodes of which neither can call the other,
+    as two behind address translation, stay on their gateways, and so do machines of external sites, which run nothing
+    that could confirm a link.
+    """
+    if network.topology != "mesh":
+        return {}
+    external = {site.name for site in network.sites if site.cloud == EXTERNAL}
+    if node.site in external:
+        return {}
+    found: Partners = {}
+    for other in nodes:
+        if other.name == node.name or other.site in external or peering.is_base(node, other):
+            continue
+        there = callable_at(node, other, seen)
+        if there or callable_at(other, node, seen):
+            found[other.name] = there
+    return found
+
+
+def callable_at(caller: Node, node: Node, seen: Mapping[str, str]) -> str | None:
+    """Where ``caller`` reaches ``node`` without having heard from it; None when it cannot."""
+    if node.role == "gateway":
+        return endpoint_for(caller, node)
+    at = seen.get(node.name)
+    is_own = at is not None and is_in_own_range(at)
+    if is_own and caller.lan and node.lan and caller.site == node.site:
+        return at
+    if node.endpoint is not None:
+        return node.endpoint
+    return at if at is not None and not is_own and not is_translated(at) else None
+
+
+def is_translated(endpoint: str) -> bool:
+    """Whether an endpoint is one of a translator's, good for whom it was made for alone: its port is not WireGuard's.
+
+    A translator that keeps ports is not found out; such a link is tried in vain.
+    """
+    return endpoint.rpartition(":")[2] != str(WG_PORT)
+
+
+def is_in_own_range(endpoint: str) -> bool:
+    """Whether an endpoint lies in a range that every network may use for itself."""
+    try:
+        address = IPv4Address(endpoint.rpartition(":")[0])
+    except ValueError:
+        return False
+    return any(address in own for own in _OWN_RANGES)
