@@ -20,7 +20,7 @@ from pathlib import Path
 
 from localcloud import host
 from localcloud.cloud import CACHE, LocalCloudError
-from localcloud.recipe import FILES, MASKED, OFFLINE, PACKAGES, REMOVED
+from localcloud.recipe import FILES, LINKS, MASKED, OFFLINE, PACKAGES, REMOVED
 
 Progress = Callable[[str], None]
 REPOSITORY_MOUNT = "/srv/packages"
@@ -39,7 +39,7 @@ class Image:
 
 def digest(codename: str) -> str:
     """Names the image of the present recipe for that release: another recipe is another image."""
-    recipe = [PACKAGES, OFFLINE, MASKED, FILES, REMOVED, codename, os.uname().machine]
+    recipe = [PACKAGES, OFFLINE, MASKED, FILES, LINKS, REMOVED, codename, os.uname().machine]
     return hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -213,6 +213,9 @@ def _slim(root: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
         path.chmod(0o644)
+    for name, target in LINKS.items():
+        (root / name).unlink(missing_ok=True)
+        (root / name).symlink_to(target)
 
 
 def _index(packages: Path) -> None:

@@ -7,12 +7,13 @@ from collections.abc import Mapping, Sequence
 PACKAGES: Sequence[str] = (
     "apt", "ca-certificates", "cloud-init", "curl", "dbus", "iperf3", "iproute2", "iptables", "iputils-ping", "locales",
     "nftables", "openssh-server", "openssl", "procps", "python3", "python3-aiohttp", "python3-cryptography",
-    "python3-jwt", "python3-prometheus-client", "sudo", "systemd", "systemd-sysv", "unattended-upgrades",
-    "wireguard-go",
+    "python3-jwt", "python3-prometheus-client", "sudo", "systemd", "?exact-name(systemd-resolved)", "systemd-sysv",
+    "traceroute", "unattended-upgrades", "wireguard-go",
 )  # fmt: skip
-"""Installed in the image. WireGuard in user space stands in for the kernel module that clouds' images bring."""
+"""Installed in the image. WireGuard in user space stands in for the kernel module that clouds' images bring;
+systemd-resolved is a package of its own in most releases, and a part of systemd in Ubuntu 22.04."""
 
-OFFLINE: Sequence[str] = ("nginx", "wireguard-tools")
+OFFLINE: Sequence[str] = ("dnsmasq-base", "nginx", "wireguard-tools")
 """What first boots install, fetched with everything that it depends on."""
 
 MASKED: Sequence[str] = (
@@ -37,7 +38,6 @@ REMOVED: Sequence[str] = (
     "etc/dpkg/dpkg.cfg.d/99mmdebstrap",
     "etc/hostname",
     "etc/machine-id",
-    "etc/resolv.conf",
     "etc/ssh/ssh_host_*",
     "var/lib/apt/lists/*",
     "var/lib/dbus/machine-id",
@@ -76,6 +76,8 @@ cloud_final_modules:
 - power-state-change
 """
 
+_RESOLVED = "[Resolve]\nLLMNR=no\nMulticastDNS=no\n"
+"""As Ubuntu's images have it; else a name without a dot is asked for on the link for ten seconds."""
 _JOURNAL = "[Journal]\nStorage=persistent\nSystemMaxUse=32M\nRateLimitIntervalSec=0\n"
 
 FILES: Mapping[str, str] = {
@@ -85,7 +87,10 @@ FILES: Mapping[str, str] = {
     "etc/dpkg/dpkg.cfg.d/90localcloud": "force-unsafe-io\n",
     "etc/hostname": "localhost\n",
     "etc/machine-id": "",
-    "etc/resolv.conf": "",
     "etc/systemd/journald.conf.d/localcloud.conf": _JOURNAL,
+    "etc/systemd/resolved.conf.d/localcloud.conf": _RESOLVED,
     "etc/systemd/system.conf.d/localcloud.conf": "[Manager]\nDefaultTimeoutStopSec=10s\n",
 }
+
+LINKS: Mapping[str, str] = {"etc/resolv.conf": "../run/systemd/resolve/stub-resolv.conf"}
+"""Symbolic links, as official cloud images have them: names are asked for at systemd-resolved's stub."""

@@ -22,6 +22,7 @@ cat >/dev/null
 echo "I: installing essential packages..." >&2
 mkdir -p "$root/etc/ssh" "$root/etc/systemd/system" "$root/etc/apt/sources.list.d"
 touch "$root/etc/ssh/ssh_host_ed25519_key" "$root/etc/apt/sources.list.d/x.sources"
+ln -s /nowhere "$root/etc/resolv.conf"
 [ ! -e "$FAIL" ] || { echo "E: no network" >&2; exit 1; }
 """
 
@@ -60,6 +61,7 @@ def test_it_is_built_once_and_slimmed(builder: Path) -> None:
     assert (first.root / "etc/systemd/system/getty.target").readlink() == Path("/dev/null")
     assert not (first.root / "etc/ssh/ssh_host_ed25519_key").exists(), "no two machines share a host key"
     assert not (first.root / "etc/apt/sources.list.d/x.sources").exists()
+    assert (first.root / "etc/resolv.conf").readlink() == Path("../run/systemd/resolve/stub-resolv.conf")
     assert (first.repository / "Release").exists()
 
 
@@ -137,6 +139,7 @@ def test_first_boots_install_from_the_offline_repository() -> None:
     built = image.ensure(lambda _: None)
     assert not (built.root / "usr/bin/wg").exists()
     index = (built.repository / "Packages").read_text()
-    assert "\nPackage: wireguard-tools\n" in f"\n{index}"
+    for package in ("dnsmasq-base", "nginx", "wireguard-tools"):
+        assert f"\nPackage: {package}\n" in f"\n{index}"
     digest, size, name = (built.repository / "Release").read_text().split()[-3:]
     assert (digest, int(size), name) == (hashlib.sha256(index.encode()).hexdigest(), len(index.encode()), "Packages")
