@@ -52,13 +52,14 @@ class Ping:
 class Scene:
     """One local cloud in ``directory`` with a copy of the dev stack's settings that a test may change."""
 
-    def __init__(self, directory: Path, stack: str = "dev", path: str = "") -> None:
-        """``path`` is the PATH of the commands, the tests' own when empty."""
+    def __init__(self, directory: Path, stack: str = "dev", path: str = "", control: str = "10.100.0.1") -> None:
+        """``path`` is the PATH of the commands, the tests' own when empty; ``control`` a gateway's overlay address."""
         self.directory = directory
         self.stack = stack
         self.config_file = directory.parent / f"Pulumi.{stack}.yaml"
         self.config_file.write_bytes((ROOT / f"Pulumi.{stack}.yaml").read_bytes())
         self.project = ROOT
+        self.control = control
         self.environment = {**os.environ, "NO_COLOR": "1", "PATH": path or os.environ["PATH"]}
         self.logs: list[str] = []
 
@@ -216,10 +217,16 @@ class Scene:
         finally:
             self.project = ROOT
 
-    def gateway_status(self) -> dict[str, Any]:
-        """The gateway's own account, as it tells it over the overlay."""
-        ask = ["curl", "-sS", "--fail", "--cacert", "/etc/hybridnet/ca.pem", "https://10.100.0.1:8443/v1/status"]
+    def gateway_status(self, address: str = "") -> dict[str, Any]:
+        """A gateway's own account, as it tells it over the overlay at ``address``; by default the first one's."""
+        url = f"https://{address or self.control}:8443/v1/status"
+        ask = ["curl", "-sS", "--fail", "--cacert", "/etc/hybridnet/ca.pem", url]
         return cast("dict[str, Any]", json.loads(self.exec("hetzner-1", *ask)))
+
+    def hops(self, node: str, address: str) -> list[str]:
+        """The addresses that traceroute(8) finds on the way, the last one included; ``*`` where nobody answers."""
+        said = self.exec(node, "traceroute", "-I", "-n", "-q", "1", "-w", "2", "-m", "8", address).splitlines()
+        return [line.split()[1] for line in said[1:]]
 
     def settings(self) -> dict[str, Any]:
         return cast("dict[str, Any]", yaml.safe_load(self.config_file.read_text()))
