@@ -196,7 +196,7 @@ def _proof(fields: Fields | None) -> Proof | None:
 def _peer(key: str, fields: Fields) -> Peer:
     if not is_wireguard_key(key):
         raise FieldError("peers: not a WireGuard key")
-    endpoint, allowed = fields.endpoint("endpoint"), fields.networks("allowed_ips")
+    endpoint, allowed = fields.endpoint("endpoint"), fields.sources("allowed_ips")
     keepalive = fields.number("keepalive", 0, 65535)
     fields.end()
     return Peer(key, endpoint, allowed, keepalive or None)

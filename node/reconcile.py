@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from ipaddress import IPv4Network
 from typing import NamedTuple
 
 from node.wireguard import Change, PeerState
-from overlay.model import Peer
+from overlay.model import Peer, Prefix
 
 
 class Wanted(NamedTuple):
@@ -18,7 +17,7 @@ class Wanted(NamedTuple):
 
     public_key: str
     endpoint: str | None
-    allowed_ips: tuple[IPv4Network, ...]
+    allowed_ips: tuple[Prefix, ...]
     keepalive: int | None
     prefixes: frozenset[str]
 

@@ -7,9 +7,10 @@ import subprocess
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from ipaddress import IPv4Network
 from pathlib import Path
 from typing import NamedTuple, Protocol
+
+from overlay.model import Prefix
 
 INTERFACE = "wg0"
 _TIMEOUT = 10.0
@@ -38,11 +39,11 @@ class PeerState(NamedTuple):
 
 @dataclass(frozen=True)
 class Change:
-    """One change to one peer. What is None stays as it is; ``keepalive`` 0 means none."""
+    """One change to one peer. What is None stays as it is; ``keepalive`` 0 means none, and an empty tuple no prefix."""
 
     public_key: str
     remove: bool = False
-    allowed_ips: tuple[IPv4Network, ...] | None = None
+    allowed_ips: tuple[Prefix, ...] | None = None
     endpoint: str | None = None
     keepalive: int | None = None
 

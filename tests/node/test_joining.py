@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Callable
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Network
 from typing import Any
 
 import pytest
@@ -49,7 +49,7 @@ ANSWER = Answer(
     mtu=1380,
     control=IPv4Address("10.100.0.1"),
     peers=(
-        Peer(KEY, "198.51.100.10:51820", (IPv4Network("10.100.0.0/16"),), 25),
+        Peer(KEY, "198.51.100.10:51820", (IPv4Network("10.100.0.0/16"), IPv6Network("fd00:0:0:1::a64:0/112")), 25),
         Peer(LATER_KEY, None, (IPv4Network("10.100.2.131/32"),), None),
     ),
     secret="a secret",

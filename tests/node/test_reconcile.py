@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from ipaddress import IPv4Network
+from ipaddress import IPv4Network, IPv6Network
 
 import pytest
 
@@ -56,6 +56,14 @@ def test_only_what_is_wrong_of_a_peer_is_changed() -> None:
     assert changes(plan(peer(A, NET_A, "198.51.100.1:1")), {A: state(A, NET_A, None)}, {}) == [
         Change(A, endpoint="198.51.100.1:1")
     ]
+
+
+def test_a_peer_that_carries_nothing_is_one_without_prefixes() -> None:
+    candidate = Peer(A, "198.51.100.1:51820", (), 4)
+    assert changes(plan(candidate), {}, {}) == [Change(A, allowed_ips=(), endpoint="198.51.100.1:51820", keepalive=4)]
+    idle = state(A, NET_A)._replace(allowed_ips=frozenset(), keepalive=4)
+    assert changes(plan(candidate), {A: idle}, {}) == []
+    assert changes(plan(candidate), {A: state(A, NET_A)._replace(keepalive=4)}, {}) == [Change(A, allowed_ips=())]
 
 
 def test_a_peer_that_moved_keeps_the_endpoint_it_moved_to() -> None:
@@ -116,6 +124,11 @@ def test_only_peers_that_shook_hands_are_worth_remembering() -> None:
             ["peer", A, "endpoint", "[2001:db8::7]:1", "persistent-keepalive", "25", "allowed-ips", f"{NET_A},{NET_B}"],
         ),
         (Change(A, keepalive=0), ["peer", A, "persistent-keepalive", "0"]),
+        (
+            Change(A, allowed_ips=(NET_A, IPv6Network("fd00::a64:101/128"))),
+            ["peer", A, "allowed-ips", f"{NET_A},fd00::a64:101/128"],
+        ),
+        (Change(A, allowed_ips=()), ["peer", A, "allowed-ips", ""]),
     ],
 )
 def test_a_change_is_words_that_wg_takes(change: Change, words: list[str]) -> None:
