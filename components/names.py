@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator, Mapping
 
 from components.settings.models import Settings
+from components.settings.places import gateway_address, is_first_address
 from overlay.checks import Problem
 from overlay.model import is_node_name
 
@@ -31,9 +32,13 @@ _ACCOUNT = range(6, 31)
 _RULE = "clouds take lower-case letters, digits and hyphens, beginning with a letter, and at most 63 characters"
 
 
-def server_name(prefix: str, node: str, *, is_gateway: bool) -> str:
-    """The name of a node's machine; the hub's only gateway is called the same whatever its node is called."""
-    return f"{prefix}-wg-gateway" if is_gateway else f"{prefix}-{node}"
+def server_name(prefix: str, node: str, *, is_first: bool) -> str:
+    """The name of a node's machine.
+
+    The gateway at the overlay's first address is called the same whatever its node is called. Neither that address nor
+    a name ever moves while the machine lives.
+    """
+    return f"{prefix}-wg-gateway" if is_first else f"{prefix}-{node}"
 
 
 def site_name(prefix: str, site: str, what: str = "") -> str:
@@ -78,11 +83,16 @@ def labels(
 
 def _derived(settings: Settings) -> Iterator[tuple[str, str, str]]:
     """(config key, its value, name made of it) of everything that is named after it."""
-    for name in settings.gateways:
-        yield "prefix", settings.prefix, server_name(settings.prefix, name, is_gateway=True)
-    for name in settings.spokes:
-        yield f"spokes.{name}", name, server_name(settings.prefix, name, is_gateway=False)
+    for name, gateway in settings.gateways.items():
+        is_first = gateway.site in settings.sites and is_first_address(settings, gateway_address(settings, gateway))
+        key, value = ("prefix", settings.prefix) if is_first else (f"gateways.{name}", name)
+        yield key, value, server_name(settings.prefix, name, is_first=is_first)
+    for name, spoke in settings.spokes.items():
+        if not _is_external(settings, spoke.site):
+            yield f"spokes.{name}", name, server_name(settings.prefix, name, is_first=False)
     for name in settings.sites:
+        if _is_external(settings, name):
+            continue
         for what in (*RULES, SPOKES):
             yield f"sites.{name}", name, site_name(settings.prefix, name, what)
     for name, pool in settings.pools.items():
@@ -96,6 +106,10 @@ def _derived(settings: Settings) -> Iterator[tuple[str, str, str]]:
             yield f"pools.{name}", name, f"{own}-{'0' * _TEMPLATE_ID}"
         if cloud == "hetzner":
             yield f"pools.{name}", name, member_server_name(settings.prefix, name, pool.limit)
+
+
+def _is_external(settings: Settings, site: str) -> bool:
+    return site in settings.sites and settings.is_external(site)
 
 
 def _first_per_key(found: list[Problem]) -> list[Problem]:
@@ -130,7 +144,8 @@ def _pool_name_problems(settings: Settings) -> Iterator[Problem]:
     """Pools whose names, or whose members' or resources' names, something else has."""
     nodes = settings.gateways.keys() | settings.spokes.keys()
     taken = {name: key for key, _, name in _derived(settings) if not key.startswith("pools.")}
-    taken |= {site_name(settings.prefix, name): f"sites.{name}" for name in settings.sites}
+    made = [name for name in settings.sites if not settings.is_external(name)]
+    taken |= {site_name(settings.prefix, name): f"sites.{name}" for name in made}
     for name, pool in settings.pools.items():
         key, remedy = f"pools.{name}", "rename one of the two"
         if name in nodes:

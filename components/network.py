@@ -9,7 +9,7 @@ from components.clouds.aws import AwsNetwork
 from components.clouds.gcp import GcpNetwork
 from components.clouds.hetzner import HetznerNetwork, ssh_key
 from components.machine import SiteNetwork
-from components.settings.models import AwsSite, GcpSite, HetznerSite
+from components.settings.models import AwsSite, ExternalSite, GcpSite, HetznerSite
 from components.stack import Stack
 
 
@@ -39,4 +39,6 @@ def make_sites(stack: Stack) -> Sites:
                 networks[name] = AwsNetwork(name, settings, site, keys.ssh_public)
             case GcpSite():
                 networks[name] = GcpNetwork(name, settings, site, keys.ssh_public)
+            case ExternalSite():
+                pass
     return Sites(networks, hetzner)

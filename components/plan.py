@@ -4,25 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from ipaddress import IPv4Address, IPv4Network
 
 from components import names, server_types
-from components.pool_plan import PoolPlan, asked_types, plan_pool
+from components.pool_plan import PoolPlan, asked_types, overlay_pools, plan_pool
 from components.serving_plan import balancer_warnings, plan_balancer
 from components.settings.models import (
     DEFAULT_SERVER_TYPE,
+    ExternalSite,
     GatewaySettings,
     GcpSite,
     HetznerSite,
     Settings,
+    SiteSettings,
     SpokeSettings,
 )
-from overlay.addresses import AddressError, address_of
+from components.settings.places import gateway_address, is_first_address, private_address, reaches_gateway_at_home
+from overlay import topology
+from overlay.addresses import AddressError, address_of, network6
 from overlay.checks import Problem
-from overlay.model import Network, Node, Role, Site
+from overlay.model import Network, Node, Prefix, Role, Site
 from overlay.mtu import wireguard_mtu
+from overlay.roster import with_ranges
 from overlay.serving import LoadBalancer
-from overlay.topology import peers_of
 
 
 class AddressProblemsError(Exception):
@@ -39,7 +44,11 @@ class Machine:
 
     ``name`` is the node's, ``resource_name`` the cloud's name for it; ``server_type`` can be ordered; ``location``
     is Hetzner's and None elsewhere; ``public`` whether it has a public IPv4 address; ``private_address`` the fixed
-    one of a gateway in its site's private network.
+    one of a gateway in its site's own network. A gateway with ``ipv6`` has a public address of that kind too, a spoke
+    with ``ipv6_only`` no other. ``group`` is empty where there are no groups, and a gateway's. ``lan`` says whether it
+    stands in its site's own network, and reaches the site's gateway there.
+
+    Of one that ``is_external`` the stack makes no machine: what says how it is made means nothing then.
     """
 
     name: str
@@ -55,6 +64,11 @@ class Machine:
     revision: int
     labels: Mapping[str, str]
     private_address: IPv4Address | None = None
+    ipv6: bool = False
+    ipv6_only: bool = False
+    group: str = ""
+    lan: bool = False
+    is_external: bool = False
 
 
 @dataclass(frozen=True)
@@ -66,8 +80,6 @@ class Plan:
     gateways: Mapping[str, Machine]
     spokes: Mapping[str, Machine]
     pools: Mapping[str, PoolPlan]
-    allowed_ips: Mapping[str, tuple[IPv4Network, ...]]
-    """By node: what its peers send to it."""
     load_balancer: LoadBalancer | None = None
     """What gateways balance requests onto; None when they do not."""
 
@@ -76,35 +88,70 @@ class Plan:
         """Gateways and spokes by node name."""
         return {**self.gateways, **self.spokes}
 
+    @property
+    def made(self) -> Mapping[str, Machine]:
+        """Those of them that the stack makes, by node name."""
+        return {name: machine for name, machine in self.machines.items() if not machine.is_external}
+
+    @cached_property
+    def nodes(self) -> tuple[Node, ...]:
+        """Gateways and spokes as the overlay's functions take them, each with its name in place of its key."""
+        return tuple(_node(machine) for machine in self.machines.values())
+
+    @cached_property
+    def allowed_ips(self) -> Mapping[str, tuple[Prefix, ...]]:
+        """By node: what its gateway sends to it; of a gateway, what its spokes may send."""
+        peering = topology.Peering(self.network, self.nodes)
+        overlay, overlay6 = self.network.overlay, self.network.overlay6
+        whole = (overlay, *([] if overlay6 is None else [network6(overlay6, overlay)]))
+        found: dict[str, tuple[Prefix, ...]] = {}
+        for node in self.nodes:
+            entry = None if node.role == "gateway" else peering.entry(peering.gateway_of(node), node)
+            found[node.name] = whole if entry is None else entry.allowed_ips
+        return found
+
+    @property
+    def root(self) -> Machine:
+        """The gateway with the lowest overlay address."""
+        return self.gateways[topology.root_of(self.nodes).name]
+
     def gateway_of(self, entering: Machine | PoolPlan) -> Machine:
-        """The gateway that a spoke, or the members of a pool, enter the overlay by."""
-        address = entering.addresses[0] if isinstance(entering, PoolPlan) else entering.address
-        node = Node(entering.name, entering.site, address, "spoke", entering.name)
-        (peer,) = peers_of(self.network, node, [*_as_nodes(list(self.gateways.values())), node])
-        return self.gateways[peer.public_key]
+        """The home of a spoke or a pool: where it asks the control plane and joins, whatever the topology."""
+        return self.gateways[topology.home_of(self.nodes, entering.site).name]
+
+    def hangs_on(self, entering: Machine | PoolPlan) -> Machine:
+        """The gateway that the packets of a spoke, or of a pool's machines, go by under the topology."""
+        return self.gateways[topology.gateway_of(self.network, self.nodes, entering.site).name]
 
 
 def overlay_network(settings: Settings) -> Network:
     """The network that the settings describe."""
-    sites = tuple(Site(name, site.cloud, site.subnet, site.region) for name, site in settings.sites.items())
-    return Network(settings.overlay, sites, settings.topology)
+    sites = tuple(
+        Site(name, site.cloud, site.subnet, site.region, *_lan(site)) for name, site in settings.sites.items()
+    )
+    groups = {name: group.reaches for name, group in settings.groups.items()}
+    network = Network(settings.overlay, sites, settings.topology, settings.overlay6, groups, domain=settings.domain)
+    return with_ranges(network, overlay_pools(settings))
 
 
-def _gateway_address(settings: Settings, gateway: GatewaySettings) -> IPv4Address:
-    return gateway.address or settings.overlay.network_address + 1
+def _lan(site: SiteSettings) -> tuple[IPv4Network | None, str | None]:
+    if isinstance(site, ExternalSite) or not site.overlay_routes:
+        return None, None
+    return site.own_range, site.lan_group
 
 
 def nodes_of(settings: Settings) -> list[Node]:
     """The overlay's nodes, each with its name in place of its key; AddressProblemsError when some have no address."""
     found = [
-        Node(name, gateway.site, _gateway_address(settings, gateway), "gateway", name)
+        Node(name, gateway.site, gateway_address(settings, gateway), "gateway", name)
         for name, gateway in settings.gateways.items()
     ]
     problems: list[Problem] = []
     for name, spoke in settings.spokes.items():
         subnet = settings.sites[spoke.site].subnet
         try:
-            found.append(Node(name, spoke.site, address_of(name, subnet, spoke.address), "spoke", name))
+            address = address_of(name, subnet, spoke.address)
+            found.append(Node(name, spoke.site, address, "spoke", name, group=spoke.group or ""))
         except AddressError as error:
             reason, _, remedy = str(error).partition("; ")
             problems.append(Problem(f"spokes.{name}.address", "nothing", reason, remedy))
@@ -113,47 +160,43 @@ def nodes_of(settings: Settings) -> list[Node]:
     return found
 
 
-def _as_nodes(machines: Sequence[Machine]) -> list[Node]:
-    return [Node(m.name, m.site, m.address, m.role, m.name) for m in machines]
+def _node(machine: Machine) -> Node:
+    return Node(
+        machine.name, machine.site, machine.address, machine.role, machine.name, group=machine.group, lan=machine.lan
+    )
 
 
-def _is_public(settings: Settings, spoke: SpokeSettings) -> bool:
-    if spoke.public_address is not None:
-        return spoke.public_address
-    return not isinstance(settings.sites[spoke.site], GcpSite)
+def is_public(site: SiteSettings, public_address: bool | str | None) -> bool:
+    """Whether a machine of ``site`` that is no gateway has a public IPv4 address."""
+    return not isinstance(site, GcpSite | ExternalSite) if public_address is None else public_address is True
 
 
 def _machine(settings: Settings, node: Node, wanted: GatewaySettings | SpokeSettings) -> Machine:
     site = settings.sites[node.site]
-    is_gateway = node.role == "gateway"
-    server_type = wanted.server_type or DEFAULT_SERVER_TYPE[site.cloud]
+    gateway = wanted if isinstance(wanted, GatewaySettings) else None
+    public_address = wanted.public_address if isinstance(wanted, SpokeSettings) else True
+    server_type = wanted.server_type or DEFAULT_SERVER_TYPE.get(site.cloud, "")
+    is_first = gateway is not None and is_first_address(settings, node.address)
     return Machine(
         name=node.name,
         role=node.role,
         site=node.site,
         cloud=site.cloud,
         address=node.address,
-        resource_name=names.server_name(settings.prefix, node.name, is_gateway=is_gateway),
+        resource_name=names.server_name(settings.prefix, node.name, is_first=is_first),
         server_type=server_types.resolve(site.cloud, server_type, keep_retired=settings.keep_retired_server_types),
         image=wanted.image,
         location=(wanted.location or site.location) if isinstance(site, HetznerSite) else None,
-        public=True if isinstance(wanted, GatewaySettings) else _is_public(settings, wanted),
+        public=is_public(site, public_address),
         revision=wanted.revision,
-        labels=names.labels(
-            settings, node=node.name, site=node.site, role=names.GATEWAY if is_gateway else names.SPOKE
-        ),
-        private_address=_private_address(site, wanted) if isinstance(wanted, GatewaySettings) else None,
+        labels=names.labels(settings, node=node.name, site=node.site, role=names.GATEWAY if gateway else names.SPOKE),
+        private_address=None if gateway is None else private_address(settings, gateway),
+        ipv6=gateway is not None and gateway.ipv6,
+        ipv6_only=public_address == "ipv6",
+        group=node.group,
+        lan=reaches_gateway_at_home(settings, node.site),
+        is_external=settings.is_external(node.site),
     )
-
-
-def _private_address(site: object, gateway: GatewaySettings) -> IPv4Address | None:
-    """The gateway's fixed address in its site's private network: the pinned one, else the last host.
-
-    Hetzner gives the first free addresses to servers that ask for none, and those may be made before the gateway.
-    """
-    if gateway.private_address is not None or not isinstance(site, HetznerSite) or site.network_cidr is None:
-        return gateway.private_address
-    return site.network_cidr.broadcast_address - 1
 
 
 def warnings(settings: Settings) -> list[str]:
@@ -161,6 +204,8 @@ def warnings(settings: Settings) -> list[str]:
     found: dict[str, list[str]] = {}
     for name, machine in {**settings.gateways, **settings.spokes}.items():
         cloud = settings.sites[machine.site].cloud
+        if settings.is_external(machine.site):
+            continue
         asked = machine.server_type or DEFAULT_SERVER_TYPE[cloud]
         if server_types.resolve(cloud, asked, keep_retired=settings.keep_retired_server_types) != asked:
             found.setdefault(asked, []).append(name)
@@ -186,19 +231,5 @@ def make_plan(settings: Settings) -> Plan:
         gateways={m.name: m for m in machines if m.role == "gateway"},
         spokes={m.name: m for m in machines if m.role == "spoke"},
         pools={name: plan_pool(settings, name, pool) for name, pool in settings.pools.items()},
-        allowed_ips=_allowed_ips(network, nodes),
         load_balancer=plan_balancer(settings),
     )
-
-
-def _allowed_ips(network: Network, nodes: Sequence[Node]) -> Mapping[str, tuple[IPv4Network, ...]]:
-    """By node, the widest that any gateway (for spokes) or any of its spokes (for gateways) sends to it."""
-    found: dict[str, tuple[IPv4Network, ...]] = {}
-    gateways = [node for node in nodes if node.role == "gateway"]
-    spokes = [node for node in nodes if node.role == "spoke"]
-    for node in (*gateways, *spokes[:1]):
-        for peer in peers_of(network, node, nodes):
-            found[peer.public_key] = peer.allowed_ips
-    for gateway in gateways:
-        found.setdefault(gateway.name, (network.overlay,))
-    return found

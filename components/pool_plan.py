@@ -8,6 +8,7 @@ from ipaddress import IPv4Network
 
 from components import names, server_types
 from components.settings.models import DEFAULT_SERVER_TYPE, GcpSite, HetznerSite, PoolSettings, Settings, SiteSettings
+from components.settings.places import reaches_gateway_at_home
 from overlay.pools import Pool
 
 
@@ -20,6 +21,8 @@ class PoolPlan:
     part of the site's subnet. It holds ``minimum`` to ``limit`` machines, both the same on Hetzner; ``on_demand_base``
     of them are no spot machines. ``location`` is Hetzner's and None elsewhere. ``prove`` says whether machines must
     show their cloud's proof of identity. ``ttl`` and ``rest`` are in seconds, as in :class:`overlay.pools.Pool`.
+    ``group`` is empty where there are no groups. ``lan`` says whether its machines stand in the site's own network, and
+    reach the site's gateway there.
     """
 
     name: str
@@ -47,6 +50,8 @@ class PoolPlan:
     ttl: int
     rest: int
     revision: int
+    group: str
+    lan: bool
 
 
 def asked_types(settings: Settings, pool: PoolSettings) -> tuple[str, ...]:
@@ -88,6 +93,8 @@ def plan_pool(settings: Settings, name: str, wanted: PoolSettings) -> PoolPlan:
         ttl=wanted.lease_ttl,
         rest=wanted.address_rest,
         revision=wanted.revision or 1,
+        group=wanted.group or "",
+        lan=not wanted.is_external and reaches_gateway_at_home(settings, wanted.site),
     )
 
 
@@ -102,6 +109,17 @@ def _minimum(wanted: PoolSettings, site: SiteSettings) -> int:
 def overlay_pools(settings: Settings) -> list[Pool]:
     """The pools as the overlay's checks see them, before there is any token."""
     return [
-        Pool(name, p.site, p.addresses, p.limit, "", p.lease_ttl, p.address_rest, p.port, p.health_path)
+        Pool(
+            name,
+            p.site,
+            p.addresses,
+            p.limit,
+            "",
+            p.lease_ttl,
+            p.address_rest,
+            p.port,
+            p.health_path,
+            group=p.group or "",
+        )
         for name, p in settings.pools.items()
     ]

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from components.settings.models import PoolSettings, Settings
+from components.settings.models import PoolSettings, Settings, SpokeSettings
 from components.settings.serving import Shares
+from overlay.model import EXTERNAL
 from overlay.serving import Check, LoadBalancer, Share, Target
 
 _BASE = Share(weight=10, backup=False, max_conns=32)
 _BURST = Share(weight=5, backup=True, max_conns=0)
-DEFAULT_SHARE: Mapping[str, Share] = {"hetzner": _BASE, "aws": _BURST, "gcp": _BURST}
+DEFAULT_SHARE: Mapping[str, Share] = {"hetzner": _BASE, "aws": _BURST, "gcp": _BURST, EXTERNAL: _BURST}
 """By cloud. What does not fit onto the base machines is for the burst machines, so base machines need a bound."""
 
 
@@ -27,6 +28,10 @@ def _pool_share(settings: Settings, pool: PoolSettings) -> Share:
     return _share(pool, _BURST if pool.is_external else DEFAULT_SHARE[settings.sites[pool.site].cloud])
 
 
+def _serves(settings: Settings, spoke: SpokeSettings) -> bool:
+    return not settings.is_external(spoke.site) if spoke.serves is None else spoke.serves
+
+
 def plan_balancer(settings: Settings) -> LoadBalancer | None:
     """What gateways balance requests onto; None when they shall not. It trusts no proxy: an edge's are looked up."""
     wanted = settings.load_balancer
@@ -34,7 +39,7 @@ def plan_balancer(settings: Settings) -> LoadBalancer | None:
         return None
     nodes: dict[str, Target] = {}
     for name, spoke in settings.spokes.items():
-        if spoke.serves:
+        if _serves(settings, spoke):
             serving = settings.sites[spoke.site].serving
             share = _share(serving, DEFAULT_SHARE[settings.sites[spoke.site].cloud])
             nodes[name] = Target(serving.port, serving.health_path, share)

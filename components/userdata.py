@@ -221,7 +221,8 @@ def size_problems(settings: Settings) -> list[Problem]:
     All spokes of a cloud differ by name and address only, so the one with the longest name stands for them.
     """
     plan = make_plan(settings)
-    longest = {machine.cloud: machine for machine in sorted(plan.spokes.values(), key=lambda m: len(m.name))}
+    spokes = [machine for machine in plan.spokes.values() if not machine.is_external]
+    longest = {machine.cloud: machine for machine in sorted(spokes, key=lambda m: len(m.name))}
     found: list[Problem] = []
     for machine in (*plan.gateways.values(), *longest.values()):
         kind = "gateways" if machine.role == "gateway" else "spokes"

@@ -12,7 +12,7 @@ from components.names import name_problems
 from components.plan import AddressProblemsError, nodes_of, overlay_network
 from components.pool_plan import overlay_pools
 from components.settings.errors import SECRET, nearest, shown
-from components.settings.models import AwsSite, GcpSite, HetznerSite, Settings, SiteSettings
+from components.settings.models import AwsSite, ExternalSite, GcpSite, HetznerSite, Settings, SiteSettings
 from components.settings.pool_checks import pool_problems
 from components.settings.serving_checks import serving_problems
 from components.userdata import size_problems
@@ -123,6 +123,8 @@ def _site_problems(where: str, site: SiteSettings) -> Iterator[Problem]:
             if site.network_cidr is not None and (site.network_cidr.prefixlen > 29 or not site.network_cidr.is_private):
                 reason = "Hetzner takes private ranges of /29 or larger"
                 yield Problem(f"{where}.networkCidr", str(site.network_cidr), reason, "choose such a network")
+        case ExternalSite():
+            pass
 
 
 def _capacity_problems(settings: Settings, name: str, site: SiteSettings) -> Iterator[Problem]:

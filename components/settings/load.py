@@ -17,6 +17,7 @@ from components.settings.checks import setting_problems
 from components.settings.errors import NAMESPACE, SECRET, SettingsError, nearest, shown
 from components.settings.models import (
     AwsSite,
+    ExternalSite,
     GatewaySettings,
     GcpSite,
     GeneralSettings,
@@ -28,6 +29,7 @@ from components.settings.models import (
 )
 from components.settings.serving import TlsCertificate
 from overlay.checks import Problem
+from overlay.model import EXTERNAL
 
 _Model = TypeVar("_Model", bound=BaseModel)
 _SECRETS: Mapping[str, str] = {
@@ -36,12 +38,17 @@ _SECRETS: Mapping[str, str] = {
     "apiKeys": "pulumi config set --secret --path apiKeys.NAME KEY",
 }
 """Objects of texts that are secrets, and how to set one."""
-_OBJECTS = ("network", "sites", "gateways", "spokes", "pools", "loadBalancer", *_SECRETS)
+_OBJECTS = ("network", "groups", "sites", "gateways", "spokes", "pools", "loadBalancer", *_SECRETS)
 _LISTS = ("adminCidrs", "wireguardSources", "revokedKeys")
 _FLAGS = ("keepRetiredServerTypes", "protect")
 _TEXTS = ("prefix", "sshPublicKey")
 KEYS = (*_OBJECTS, *_LISTS, *_FLAGS, *_TEXTS)
-_SITES: Mapping[str, type[SiteSettings]] = {"hetzner": HetznerSite, "aws": AwsSite, "gcp": GcpSite}
+_SITES: Mapping[str, type[SiteSettings]] = {
+    "hetzner": HetznerSite,
+    "aws": AwsSite,
+    "gcp": GcpSite,
+    EXTERNAL: ExternalSite,
+}
 
 _WANTED = {
     "string_type": ("a text is needed", "put it in quotes if it looks like a number"),
@@ -102,6 +109,9 @@ def load(config: Mapping[str, str], project: str, stack: str, secret_keys: Colle
         prefix=general.prefix or f"{project}-{stack}",
         overlay=general.network.overlay,
         topology=general.network.topology,
+        overlay6=general.network.overlay6,
+        domain=general.network.domain,
+        groups=dict(sorted(general.groups.items())),
         sites=sites,
         gateways=gateways,
         spokes=spokes,

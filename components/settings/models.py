@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from ipaddress import IPv4Network
+from ipaddress import IPv4Network, IPv6Network
 from typing import Annotated, Literal
 
 from pydantic import Field, StrictStr
@@ -18,8 +18,10 @@ from components.settings.types import (
     Flag,
     HealthPath,
     Network4,
+    Network6,
     NetworkId,
     OpenSshKey,
+    PublicAddress,
     Revision,
     Source,
     SourceNetwork,
@@ -28,6 +30,7 @@ from components.settings.types import (
     Word,
     whole,
 )
+from overlay.model import DOMAIN, EXTERNAL
 
 DEFAULT_IMAGE = "ubuntu-22.04"
 DEFAULT_LOCATION = "fsn1"
@@ -40,17 +43,35 @@ DEFAULT_SERVER_TYPE: Mapping[str, str] = {"hetzner": "cx22", "aws": "t3.small", 
 
 
 class NetworkSettings(Strict):
-    """``network``: the overlay and how its nodes peer."""
+    """``network``: the overlay, how its nodes peer, and what their names end with."""
 
     overlay: Network4 = IPv4Network("10.100.0.0/16")
     topology: Word = "hub"
+    overlay6: Network6 | None = None
+    domain: Word = DOMAIN
 
 
-class HetznerSite(Strict):
+class GroupSettings(Strict):
+    """``groups.<name>``: whom its members may open connections to; a group's name, or ``all``."""
+
+    reaches: tuple[Word, ...] = ()
+
+
+class _OwnNetwork(Strict):
+    """What a site with a network of its own may have. ``overlay_routes`` lets machines that run no WireGuard in.
+
+    They reach the overlay through the site's gateway, as members of ``lan_group``.
+    """
+
+    subnet: Network4
+    overlay_routes: Flag = False
+    lan_group: Word | None = None
+
+
+class HetznerSite(_OwnNetwork):
     """A Hetzner site. A private network is used when ``network_id`` names one or ``network_cidr`` asks for one."""
 
     cloud: Literal["hetzner"]
-    subnet: Network4
     location: Word = DEFAULT_LOCATION
     network_id: NetworkId | None = None
     network_cidr: Network4 | None = None
@@ -70,19 +91,20 @@ class HetznerSite(Strict):
         return self.network_id is not None or self.network_cidr is not None
 
 
-class AwsSite(Strict):
+class AwsSite(_OwnNetwork):
     """An AWS site. ``vpc_id`` and ``subnet_id`` name a VPC to use; without them the stack makes one.
 
-    ``identity_certificates`` are those that AWS signs instance identity documents of the region with.
+    ``route_table_ids`` are those of a given VPC that shall lead to the overlay. ``identity_certificates`` are those
+    that AWS signs instance identity documents of the region with.
     """
 
     cloud: Literal["aws"]
-    subnet: Network4
     region: Word
     availability_zone: Word | None = None
     vpc_id: Word | None = None
     subnet_id: Word | None = None
     vpc_cidr: Network4 | None = None
+    route_table_ids: tuple[Word, ...] = ()
     identity_certificates: tuple[CertificatePem, ...] = ()
     serving: ServingSettings = ServingSettings()
 
@@ -97,11 +119,10 @@ class AwsSite(Strict):
         return self.vpc_cidr if self.vpc_id else self.made_range
 
 
-class GcpSite(Strict):
+class GcpSite(_OwnNetwork):
     """A GCP site. ``network`` and ``subnetwork`` name a VPC to use; without them the stack makes one with NAT."""
 
     cloud: Literal["gcp"]
-    subnet: Network4
     project: Word
     region: Word
     zone: Word
@@ -121,7 +142,24 @@ class GcpSite(Strict):
         return self.subnet_cidr if self.network else self.made_range
 
 
-SiteSettings = HetznerSite | AwsSite | GcpSite
+class ExternalSite(Strict):
+    """A site of machines that the stack does not make: laptops, and servers that others run."""
+
+    cloud: Literal["external"]
+    subnet: Network4
+    serving: ServingSettings = ServingSettings()
+
+    @property
+    def region(self) -> str:
+        return EXTERNAL
+
+    @property
+    def own_range(self) -> IPv4Network | None:
+        """None: nobody knows where its machines are."""
+        return None
+
+
+SiteSettings = HetznerSite | AwsSite | GcpSite | ExternalSite
 
 
 class _Machine(Strict):
@@ -133,21 +171,28 @@ class _Machine(Strict):
 
 
 class GatewaySettings(_Machine):
-    """A WireGuard gateway; it stands on Hetzner."""
+    """A WireGuard gateway; ``server_type`` is its cloud's default when None.
 
-    server_type: Word = DEFAULT_SERVER_TYPE["hetzner"]
+    With ``ipv6`` machines reach it by IPv6 too. ``private_address`` is in its site's own network.
+    """
+
+    server_type: Word | None = None
     private_address: Address4 | None = None
+    ipv6: Flag = False
 
 
 class SpokeSettings(_Machine):
     """A machine that joins through its gateway; ``server_type`` is its cloud's default when None.
 
-    ``serves`` says whether the load balancer sends it requests.
+    ``serves`` says whether the load balancer sends it requests; by default all do but those of external sites. The
+    owner of a machine of an external site may keep its private key and give ``public_key`` alone.
     """
 
     server_type: Word | None = None
-    public_address: Flag | None = None
-    serves: Flag = True
+    public_address: PublicAddress | None = None
+    public_key: WireGuardKey | None = None
+    group: Word | None = None
+    serves: Flag | None = None
 
 
 class PoolSettings(Shares):
@@ -160,6 +205,7 @@ class PoolSettings(Shares):
 
     kind: Literal["managed", "external"] = "managed"
     site: Word
+    group: Word | None = None
     addresses: Network4 = Field(alias="range")
     minimum: Annotated[int, whole(0, MAX_MEMBERS)] | None = Field(default=None, alias="min")
     maximum: Annotated[int, whole(1, MAX_MEMBERS)] | None = Field(default=None, alias="max")
@@ -193,6 +239,7 @@ class GeneralSettings(Strict):
     """The settings that are single values or lists."""
 
     network: NetworkSettings = NetworkSettings()
+    groups: Mapping[StrictStr, GroupSettings] = Field(default_factory=dict[str, GroupSettings])
     admin_cidrs: tuple[AdminNetwork, ...] = ()
     wireguard_sources: Annotated[tuple[SourceNetwork, ...], Field(min_length=1)] = EVERYWHERE
     revoked_keys: tuple[WireGuardKey, ...] = ()
@@ -216,6 +263,9 @@ class Settings:
     prefix: str
     overlay: IPv4Network
     topology: str
+    overlay6: IPv6Network | None
+    domain: str
+    groups: Mapping[str, GroupSettings]
     sites: Mapping[str, SiteSettings]
     gateways: Mapping[str, GatewaySettings]
     spokes: Mapping[str, SpokeSettings]
@@ -230,3 +280,7 @@ class Settings:
     private_keys: Mapping[str, str] = field(repr=False)
     tls_certificate: TlsCertificate | None = field(repr=False)
     api_keys: Mapping[str, str] = field(repr=False)
+
+    def is_external(self, site: str) -> bool:
+        """Whether the machines of ``site`` are not the stack's."""
+        return isinstance(self.sites[site], ExternalSite)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 from ipaddress import IPv4Address, IPv4Network, IPv6Network, ip_network
-from typing import Annotated
+from typing import Annotated, Literal
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
@@ -59,6 +59,19 @@ def _network4(value: object) -> IPv4Network:
     if not isinstance(network, IPv4Network):
         raise refusal("the overlay and the clouds' own networks are IPv4 only", "write it like 10.100.1.0/24")
     return network
+
+
+def _network6(value: object) -> IPv6Network:
+    network = _network(value)
+    if not isinstance(network, IPv6Network):
+        raise refusal("it is not an IPv6 network", "write it like fd12:3456:789a::/48")
+    return network
+
+
+def _public_address(value: object) -> object:
+    if value is not True and value is not False and value != "ipv6":
+        raise refusal("true, false or ipv6 is needed", "write true or false without quotes, or ipv6")
+    return value
 
 
 def _address4(value: object) -> IPv4Address:
@@ -140,6 +153,7 @@ def whole(low: int, high: int) -> BeforeValidator:
 
 
 Network4 = Annotated[IPv4Network, BeforeValidator(_network4)]
+Network6 = Annotated[IPv6Network, BeforeValidator(_network6)]
 Address4 = Annotated[IPv4Address, BeforeValidator(_address4)]
 SourceNetwork = Annotated[Source, BeforeValidator(_network)]
 AdminNetwork = Annotated[Source, BeforeValidator(_admin)]
@@ -154,3 +168,5 @@ CertificatePem = Annotated[str, BeforeValidator(_certificate)]
 HealthPath = Annotated[str, BeforeValidator(_health_path)]
 WireGuardKey = Annotated[str, BeforeValidator(_wireguard_key)]
 Flag = StrictBool
+PublicAddress = Annotated[bool | Literal["ipv6"], BeforeValidator(_public_address)]
+"""Whether a machine has a public address; ``ipv6`` for one of that kind alone."""
