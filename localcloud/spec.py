@@ -46,7 +46,8 @@ class Interface:
     name: str
     network: str
     """`INTERNET`, or the id of a private network; two ids never reach each other, even with the same ranges."""
-    address: str
+    address: str | None
+    """IPv4 address; None on a card with IPv6 alone."""
     prefix: int
     """Prefix length of the range that is reached over this card: the subnet's, or the private network's on Hetzner."""
     mtu: int
@@ -122,7 +123,8 @@ def from_json(text: str) -> MachineSpec:
 
 
 def _interface(card: dict[str, Any]) -> Interface:
-    return Interface(**{**card, "routes": tuple(Route(**route) for route in card["routes"])})
+    routes = tuple(Route(**route) for route in card.pop("routes"))
+    return Interface(**card, routes=routes)
 
 
 def _rules(rules: list[dict[str, Any]] | None) -> tuple[Rule, ...] | None:

@@ -17,6 +17,7 @@ from localcloud.fabric import flows, internet, links, plan
 from localcloud.fabric.firewall import Router
 from localcloud.fabric.machine import NSPAWN, Machine, processes_of, remove_groups
 from localcloud.fabric.process import run, wait_until
+from localcloud.fabric.steering import steering
 from localcloud.fabric.store import Record, Store
 from localcloud.spec import INTERNET, MachineSpec
 
@@ -166,8 +167,9 @@ class Fabric:
         for network, number in numbers.items():
             internet.ensure_private_router(self.cloud, number, plan.outside_addresses(records, network))
         self._write_nodes(records)
+        steerings = {network: steering(records, network) for network in numbers}
         for record in records.values():
-            write_private(record.folder / "links.sh", links.script(self.cloud, record, numbers))
+            write_private(record.folder / "links.sh", links.script(self.cloud, record, numbers, steerings))
         after = plan.routers(records, numbers, self._store.cuts())
         for network, router in after.items():
             namespace = links.router_namespace(self.cloud, network, numbers)
@@ -176,13 +178,18 @@ class Fabric:
                 flows.end_all_of(namespace, flows.moved(before[network], router))
                 flows.end_forbidden(namespace, router)
         self._plug(records, numbers)
+        for network, number in numbers.items():
+            internet.steer(self.cloud.network_namespace(number), steerings[network])
 
     def _plug(self, records: Mapping[str, Record], numbers: Mapping[str, int]) -> None:
-        """Plug missing and changed cards of running machines, unplug what belongs to nobody."""
+        """Plug missing and changed cards of running machines, silence those that are off, unplug what is nobody's."""
         there = {name: internet.aliases(name) for name in self._router_namespaces(numbers)}
         wanted: set[tuple[str, str]] = set()
         for record in records.values():
-            running = Machine(self.cloud, record).init is not None
+            machine = Machine(self.cloud, record)
+            running = machine.init is not None
+            if not running and not machine.supervised:
+                run("sh", str(record.folder / "links.sh"), "off")
             for card in record.spec.interfaces:
                 router = links.router_namespace(self.cloud, card.network, numbers)
                 wanted.add((router, record.device(card.name)))
@@ -316,8 +323,9 @@ def _check(specs: Mapping[str, MachineSpec]) -> None:
                 f"machines {other} and {machine_id} are both the node {spec.node}: node names are unique"
             )
         for card in spec.interfaces:
-            held = [(card.network, card.address), *((INTERNET, a) for a in (card.public, card.address6) if a)]
-            for key in dict.fromkeys(held):
+            own = [(card.network, card.address)] if card.address else []
+            held = [(INTERNET, address) for address in (card.public, card.address6) if address]
+            for key in dict.fromkeys([*own, *held]):
                 if (other := addresses.setdefault(key, machine_id)) != machine_id:
                     raise LocalCloudError(f"{key[1]} of {spec.node} is already the address of machine {other}")
 

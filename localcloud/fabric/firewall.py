@@ -79,6 +79,12 @@ def render(router: Router) -> str:
         "    type filter hook input priority filter; policy accept;",
         f'    iifname != "{MACHINES}" ip daddr {METADATA_ADDRESS} drop',
         "  }",
+        # Of a machine that is off a cloud says nothing.
+        "  chain silence {",
+        "    type filter hook output priority filter; policy accept;",
+        "    icmp type destination-unreachable icmp code host-unreachable drop",
+        "    icmpv6 type destination-unreachable icmpv6 code addr-unreachable drop",
+        "  }",
         # After source translation: a firewall sees the address that the far end shows to the world.
         "  chain deliver {",
         "    type filter hook postrouting priority srcnat + 50; policy accept;",
@@ -130,8 +136,13 @@ def _translation(router: Router) -> list[str]:
     public = {own: out for port in router.ports for own, out in (port.public or {}).items()}
     shared = {own: out for port in router.ports for own, out in (port.shared or {}).items()}
     lines = ["  chain inbound {", "    type nat hook prerouting priority dstnat; policy accept;"]
+    translated = sorted(public.keys() | shared.keys())
     if public:
-        lines.append(f"    dnat ip to ip daddr map {_set(f'{out} : {own}' for own, out in public.items())}")
+        # Who has no address on the internet reaches none there, its own network's either.
+        for sender in (f'iifname "{UPLINK}"', f"ip saddr {_set(translated)}"):
+            lines.append(
+                f"    {sender} dnat ip to ip daddr map {_set(f'{out} : {own}' for own, out in public.items())}"
+            )
     lines += ["  }", "  chain translate {"]
     if public:
         lines.append(f"    snat ip to ip saddr map {_set(f'{own} : {out}' for own, out in public.items())}")
@@ -148,7 +159,6 @@ def _translation(router: Router) -> list[str]:
         "  chain untranslated {",
         "    type filter hook forward priority filter - 20; policy accept;",
     ]
-    translated = sorted(public.keys() | shared.keys())
     matching = f"ip saddr != {_set(translated)} " if translated else ""
     lines.append(f'    iifname != "{UPLINK}" oifname "{UPLINK}" ct state new {matching}drop')
     return [*lines, "  }"]

@@ -8,11 +8,12 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Collection, Mapping
+from ipaddress import ip_network
 from typing import Any, cast
 
-from localcloud.cloud import NETNS, Cloud
+from localcloud.cloud import NETNS, Cloud, LocalCloudError
 from localcloud.fabric.firewall import METADATA_ADDRESS, UPLINK, Router, render
-from localcloud.fabric.links import GATEWAY
+from localcloud.fabric.links import BLACKHOLE, BY_MACHINE, GATEWAY, route
 from localcloud.fabric.plan import (
     DESK_DEVICE,
     EDGE_DEVICE,
@@ -23,9 +24,13 @@ from localcloud.fabric.plan import (
     uplink_device,
 )
 from localcloud.fabric.process import run
+from localcloud.fabric.steering import Steering, Way
 
 _TRANSIT = "100.64.0.1"
 """The internet's address on its links to private routers; theirs are `uplink_address`."""
+
+_NEAR, _STEERED = 1000, 1001
+"""Priorities of the rules that lead what a card with routes sends to its table."""
 
 _ROUTER_SETTINGS = {
     "net/ipv4/ip_forward": 1,
@@ -105,6 +110,65 @@ def ensure_private_router(cloud: Cloud, number: int, outside: Collection[str]) -
         _batch(cloud.internet, *changes)
 
 
+def steer(namespace: str, steering: Steering) -> None:
+    """Make the router's tables and the rules that lead to them those of `steering`; the rest is left alone."""
+    changes = _steering_changes(namespace, steering)
+    try:
+        _batch(namespace, *changes)
+    except LocalCloudError:
+        # A machine that boots again takes its devices away for a moment, and its ways with them.
+        _batch(namespace, *_steering_changes(namespace, steering))
+
+
+def _steering_changes(namespace: str, steering: Steering) -> list[str]:
+    """Lines for `ip -batch`. At no moment does a steered packet find no table, or a table without its routes."""
+    devices = aliases(namespace)
+    routes = {(way.table, way.destination, BLACKHOLE): f"blackhole {_blackhole(way)}" for way in steering.ways}
+    for way in steering.ways:
+        if way.device in devices:
+            routes[way.table, way.destination, BY_MACHINE] = route(way)
+    there = _tabled_routes(namespace)
+    rules = {line for device, table in steering.tables.items() for line in _lookups(device, str(table))}
+    ruled = _lookups_there(namespace)
+    return [
+        *(f"route replace {line}" for key, line in routes.items() if there.get(key) != line),
+        *(f"rule add {line}" for line in sorted(rules - ruled)),
+        *(f"rule del {line}" for line in sorted(ruled - rules)),
+        *(f"route del {line}" for key, line in there.items() if key not in routes),
+    ]
+
+
+def _blackhole(way: Way) -> str:
+    return f"{way.destination} table {way.table} metric {BLACKHOLE}"
+
+
+def _lookups(device: str, table: str) -> tuple[str, str]:
+    """First what is closer than a default route in the network itself, then the card's own table."""
+    return (
+        f"pref {_NEAR} iif {device} lookup main suppress_prefixlength 0",
+        f"pref {_STEERED} iif {device} lookup {table}",
+    )
+
+
+def _lookups_there(namespace: str) -> set[str]:
+    listed = cast("list[dict[str, Any]]", _query(namespace, "rule", "show"))
+    own = [rule for rule in listed if rule["priority"] in (_NEAR, _STEERED)]
+    return {_lookups(rule["iif"], rule["table"])[rule["priority"] == _STEERED] for rule in own}
+
+
+def _tabled_routes(namespace: str) -> dict[tuple[int, str, int], str]:
+    """(table, destination, metric) -> the route, of the tables of cards."""
+    found: dict[tuple[int, str, int], str] = {}
+    for listed in cast("list[dict[str, Any]]", _query(namespace, "-4", "route", "show", "table", "all")):
+        if not str(listed.get("table", "")).isdigit():
+            continue
+        network = "0.0.0.0/0" if listed["dst"] == "default" else str(ip_network(listed["dst"]))
+        way = Way(int(listed["table"]), network, listed.get("gateway", ""), listed.get("dev"))
+        blackhole = listed.get("type") == "blackhole"
+        found[way.table, network, listed["metric"]] = f"blackhole {_blackhole(way)}" if blackhole else route(way)
+    return found
+
+
 def load_rules(namespace: str, router: Router) -> None:
     """Replace the router's rules in one step; flows that the new rules forbid are not ended by that."""
     run("ip", "netns", "exec", namespace, "nft", "-f", "-", text=render(router))
@@ -151,6 +215,8 @@ def _recipe() -> str:
 
 
 def _batch(namespace: str, *lines: str) -> None:
+    if not lines:
+        return
     run("ip", "-n", namespace, "-batch", "-", text="".join(f"{line}\n" for line in lines))
 
 

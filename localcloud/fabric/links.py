@@ -11,22 +11,29 @@ from collections.abc import Mapping
 from ipaddress import IPv4Network, ip_network
 
 from localcloud.cloud import Cloud
+from localcloud.fabric.steering import Steering, Way
 from localcloud.fabric.store import Record
 from localcloud.spec import INTERNET, CloudName, Interface
 
 GATEWAY = "172.31.1.1"
 """The address behind which Hetzner routes everything."""
 GATEWAY6 = "fe80::1"
+BY_MACHINE, BLACKHOLE = 1, 2
+"""Metrics of the routes in cards' tables."""
 
 
 def fingerprint(card: Interface, namespace: str) -> str:
-    """Changes with everything that the script does for the card, but not with how its address is translated."""
-    parts = (card.name, card.address, str(card.prefix), str(card.mtu), str(card.address6), namespace)
+    """Changes with everything that makes the card another: not with how its address is translated or what it is sent
+    for others."""
+    parts = (card.name, str(card.address), str(card.prefix), str(card.mtu), str(card.address6), namespace)
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:12]
 
 
-def script(cloud: Cloud, record: Record, numbers: Mapping[str, int]) -> str:
-    """`links.sh boot` makes the machine's namespace with all its cards; `links.sh plug|unplug CARD` one of them."""
+def script(cloud: Cloud, record: Record, numbers: Mapping[str, int], steerings: Mapping[str, Steering]) -> str:
+    """`links.sh boot` makes the machine's namespace with all its cards, `links.sh plug CARD` one of them anew.
+
+    `links.sh off` is for a machine whose power is off: its namespace stays, and must neither answer nor forward.
+    """
     namespace = cloud.machine_namespace(record.slot)
     lines = ["#!/bin/sh", f"# Network cards of {record.spec.node}.", "set -eu", ""]
     for index, card in enumerate(record.spec.interfaces):
@@ -43,6 +50,7 @@ def script(cloud: Cloud, record: Record, numbers: Mapping[str, int]) -> str:
             f"ip -n {namespace} -batch - <<'END'",
             *inner,
             "END",
+            *(_steer(router, steerings[card.network], device) if card.network in steerings else []),
             *(_answer_for_others(router, device) if _on_link(record.spec.cloud, card) else []),
             # Last, so that a card without it was only half made.
             f"ip -n {router} link set {device} alias {fingerprint(card, router)}",
@@ -60,6 +68,11 @@ def script(cloud: Cloud, record: Record, numbers: Mapping[str, int]) -> str:
         *(f"plug_{name}" for name in names),
         ";;",
         'plug) "unplug_$2"; "plug_$2" ;;',
+        "off)",
+        f"if [ -e /run/netns/{namespace} ]; then",
+        *(f"ip -n {namespace} link set {name} down 2>/dev/null || true" for name in names),
+        "fi",
+        ";;",
         "esac",
     ]
     return "\n".join(lines) + "\n"
@@ -72,24 +85,10 @@ def router_namespace(cloud: Cloud, network: str, numbers: Mapping[str, int]) -> 
 
 def _commands(cloud: CloudName, card: Interface, *, first: bool) -> tuple[list[str], list[str]]:
     """(lines for the router's end, where DEVICE is its name; lines for the machine's end), for `ip -batch`."""
-    subnet = IPv4Network(f"{card.address}/{card.prefix}", strict=False)
-    gateway = GATEWAY if card.network == INTERNET else str(subnet.network_address + 1)
-    on_link = _on_link(cloud, card)
-    outer = [
-        f"address add {gateway}/32 dev DEVICE",
-        "link set DEVICE up",
-        f"route add {card.address}/32 dev DEVICE",
-    ]
-    inner = [
-        f"address add {card.address}/{card.prefix if on_link else 32} dev {card.name}",
-        f"link set {card.name} up",
-    ]
-    if not on_link:
-        inner.append(f"route add {gateway}/32 dev {card.name}")
-        if card.network != INTERNET:
-            inner.append(f"route add {subnet} via {gateway} dev {card.name} src {card.address}")
-    if first:
-        inner.append(f"route add default via {gateway} dev {card.name}")
+    outer, inner = ["link set DEVICE up"], [f"link set {card.name} up"]
+    if card.address:
+        outer4, inner4 = _commands4(cloud, card, card.address, first=first)
+        outer, inner = outer + outer4, inner + inner4
     if card.address6:
         outer += [f"address add {GATEWAY6}/64 dev DEVICE nodad", f"route add {ip_network(card.address6)} dev DEVICE"]
         inner += [
@@ -99,9 +98,35 @@ def _commands(cloud: CloudName, card: Interface, *, first: bool) -> tuple[list[s
     return outer, inner
 
 
+def _commands4(cloud: CloudName, card: Interface, address: str, *, first: bool) -> tuple[list[str], list[str]]:
+    subnet = IPv4Network(f"{address}/{card.prefix}", strict=False)
+    gateway = GATEWAY if card.network == INTERNET else str(subnet.network_address + 1)
+    on_link = _on_link(cloud, card)
+    outer = [f"address add {gateway}/32 dev DEVICE", f"route add {address}/32 dev DEVICE"]
+    inner = [f"address add {address}/{card.prefix if on_link else 32} dev {card.name}"]
+    if not on_link:
+        inner.append(f"route add {gateway}/32 dev {card.name}")
+        if card.network != INTERNET:
+            inner.append(f"route add {subnet} via {gateway} dev {card.name} src {address}")
+    if first:
+        inner.append(f"route add default via {gateway} dev {card.name}")
+    return outer, inner
+
+
 def _on_link(cloud: CloudName, card: Interface) -> bool:
     """An EC2 subnet looks like one link. Elsewhere everything goes by the gateway."""
     return card.network != INTERNET and cloud == "aws"
+
+
+def _steer(router: str, steering: Steering, device: str) -> list[str]:
+    """What others' tables send by this card."""
+    ways = steering.through(device)
+    return [f"ip -n {router} -batch - <<'END'", *(f"route replace {route(way)}" for way in ways), "END"] if ways else []
+
+
+def route(way: Way) -> str:
+    """The way by a machine, in the words of `ip route`. The one with `BLACKHOLE` beside it holds when it is gone."""
+    return f"{way.destination} via {way.via} dev {way.device} onlink table {way.table} metric {BY_MACHINE}"
 
 
 def _answer_for_others(router: str, device: str) -> list[str]:

@@ -64,12 +64,12 @@ def _port(record: Record, card: Interface) -> Port:
     filtered = not (private and spec.cloud == "hetzner")
     return Port(
         device=record.device(card.name),
-        addresses=(card.address, *((card.address6,) if card.address6 else ())),
+        addresses=tuple(filter(None, (card.address, card.address6))),
         any_source=spec.forwarding and private,
         ingress=spec.ingress if filtered else None,
         egress=spec.egress if filtered else None,
-        public={card.address: card.public} if private and card.public else None,
-        shared={card.address: card.nat} if private and card.nat and not card.public else None,
+        public={card.address: card.public} if private and card.address and card.public else None,
+        shared={card.address: card.nat} if private and card.address and card.nat and not card.public else None,
     )
 
 
@@ -95,7 +95,6 @@ def _seen_from(network: str, record: Record) -> tuple[str, ...]:
     """Addresses that are this machine's alone, as machines of the network know it."""
     addresses: set[str] = set()
     for card in record.spec.interfaces:
-        if card.network in (network, INTERNET):
-            addresses.add(card.address)
-        addresses |= {address for address in (card.public, card.address6) if address}
+        own = card.address if card.network in (network, INTERNET) else None
+        addresses |= {address for address in (own, card.public, card.address6) if address}
     return tuple(sorted(addresses))

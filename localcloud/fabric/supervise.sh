@@ -30,6 +30,7 @@ main() {
             --network-namespace-path="/run/netns/$namespace" --capability=CAP_NET_ADMIN --bind=/dev/net/tun \
             --bind-ro="$folder/seed:/var/lib/cloud/seed/nocloud" --bind-ro="$repository:$repository_mount" 9>&-
         code=$?
+        sh "$folder/links.sh" off 9>&-  # nobody is there any more to answer or to forward
         echo "systemd-nspawn ended with $code"
         [ "$code" = 133 ] || break
     done

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from localcloud.fabric.metadata.service import Answer, Request
-from localcloud.spec import JSON, MachineSpec
+from localcloud.spec import INTERNET, JSON, MachineSpec
 
 
 def answer(spec: MachineSpec, request: Request) -> Answer:
@@ -20,7 +20,9 @@ def answer(spec: MachineSpec, request: Request) -> Answer:
     public = next((card.public for card in spec.interfaces if card.public), None)
     told = spec.metadata
     private = [
-        {"ip": card.address, "interface_num": index} for index, card in enumerate(spec.interfaces) if not card.public
+        {"ip": card.address, "interface_num": index}
+        for index, card in enumerate(spec.interfaces)
+        if card.network != INTERNET
     ]
     data: dict[str, JSON] = {
         "availability-zone": str(told.get("zone", "")),

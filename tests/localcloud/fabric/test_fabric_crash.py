@@ -14,7 +14,7 @@ from localcloud.cloud import Cloud
 from localcloud.enter import CGROUPS
 from localcloud.fabric import Fabric, internet
 from localcloud.fabric.process import run, wait_until
-from localcloud.spec import MachineSpec
+from localcloud.spec import MachineSpec, Route
 from tests.localcloud.fabric.worlds import AWS, HETZNER
 
 pytestmark = pytest.mark.localcloud
@@ -68,17 +68,29 @@ def rules(namespace: str) -> str:
 
 
 def test_the_network_is_whole_after_a_death_at_any_tool(fabric: Fabric, tools: Tools) -> None:
-    off = {spec.id: replace(spec, running=False) for spec in (HETZNER, AWS)}
+    card = replace(AWS.interfaces[0], routes=(Route("10.100.0.0/16", "10.0.1.99"),))
+    off = {spec.id: replace(spec, running=False) for spec in (HETZNER, replace(AWS, interfaces=(card,)))}
     tools.watch()
     fabric.apply(off)
     count = len(tools.used)
     assert count > 15
 
-    def routers() -> dict[str, tuple[list[str], str]]:
-        names = (fabric.cloud.internet, fabric.cloud.network_namespace(1))
-        return {name: (sorted(internet.aliases(name)), rules(name)) for name in names}
+    def routers() -> dict[str, tuple[list[str], str, str, str]]:
+        def listed(name: str, *words: str) -> str:
+            return run("ip", "-n", name, *words)
+
+        return {
+            name: (
+                sorted(internet.aliases(name)),
+                rules(name),
+                listed(name, "rule", "show"),
+                listed(name, "-4", "route", "show", "table", "all"),
+            )
+            for name in (fabric.cloud.internet, fabric.cloud.network_namespace(1))
+        }
 
     whole = routers()
+    assert "blackhole 10.100.0.0/16" in whole[fabric.cloud.network_namespace(1)][3]
     fabric.down()
     for number in range(count):
         tools.watch(number)

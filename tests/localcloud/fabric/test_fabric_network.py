@@ -145,6 +145,32 @@ def test_a_cut_pair_and_a_cut_machine(world: World) -> None:
     assert not any(m.cut_from for m in world.fabric.machines())
 
 
+def test_a_machine_behind_a_shared_address_is_cut_from_a_public_one_both_ways(world: World) -> None:
+    assert GCP.interfaces[0].nat
+    world.apply(replace(world.specs[HETZNER.id], ingress=(*HETZNER.ingress, Rule("icmp", None, ANYWHERE))))  # type: ignore[misc]
+    assert world.pings("gcp-1", HUB)
+    world.fabric.cut("hetzner-gw", "gcp-1")
+    assert not world.pings("gcp-1", HUB)
+    assert not world.pings("hetzner-gw", OVERLAY["gcp-1"]), "on the flow that it keeps open"
+    assert not world.pings("gcp-1", OVERLAY["hetzner-gw"])
+    assert world.pings("aws-1", OVERLAY["hetzner-gw"])
+    world.fabric.heal("gcp-1", "hetzner-gw")
+    world.wait_for_mesh()
+
+
+def test_two_machines_are_cut_on_their_private_network_and_on_the_internet(world: World) -> None:
+    card = replace(world.specs[AWS.id].interfaces[0], address="10.0.1.11", public="198.18.2.8")
+    opened = replace(world.specs[AWS.id], ingress=(*(AWS.ingress or ()), Rule("icmp", None, ANYWHERE)))
+    world.apply(opened, replace(opened, id="i-2", node="aws-2", interfaces=(card,), user_data="#cloud-config\n{}\n"))
+    ways = ("10.0.1.11", "198.18.2.8")
+    assert [world.pings("aws-1", address) for address in ways] == [True, True]
+    world.fabric.cut("aws-1", "aws-2")
+    assert [world.pings("aws-1", address) for address in ways] == [False, False]
+    assert [world.pings("aws-2", address) for address in ("10.0.1.10", "198.18.2.7")] == [False, False]
+    world.fabric.heal("aws-2")
+    assert [world.pings("aws-1", address) for address in ways] == [True, True]
+
+
 def test_each_machine_is_told_its_own_metadata_and_containers_on_it_get_no_token(world: World) -> None:
     servers = MetadataServers(world.cloud)
     servers.follow()

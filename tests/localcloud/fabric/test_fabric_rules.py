@@ -149,3 +149,20 @@ def test_admits_agrees_with_what_the_rules_mean() -> None:
     assert admits(rules, "icmpv6", None, "2001:db8::1")
     assert not admits(rules, "icmp", None, "192.0.2.1")
     assert admits(rules, "sctp", 9, "10.100.3.4")
+
+
+def test_who_has_no_address_on_the_internet_reaches_no_public_address_next_door(tmp_path: Path) -> None:
+    inside = replace(
+        AWS, id="i-2", node="aws-2", interfaces=(Interface("eth0", "vpc-1", "10.0.1.11", 24, 9001),), ingress=None
+    )
+    vpc = checked(render(plan.routers(*recorded(tmp_path, AWS, inside))["vpc-1"]))
+    translated = [line.partition(" dnat ")[0] for line in chain(vpc, "inbound")[1:]]
+    assert translated == ['iifname "uplink"', "ip saddr { 10.0.1.10 }"]
+
+
+def test_a_card_with_ipv6_alone_has_no_ipv4_address_of_its_own(tmp_path: Path) -> None:
+    card = Interface("eth0", INTERNET, None, 32, 1500, address6="2001:db8:1::6")
+    internet = plan.routers(*recorded(tmp_path, replace(HETZNER, interfaces=(card,))))[INTERNET]
+    assert internet.ports[0].addresses == ("2001:db8:1::6",)
+    spoof = chain(checked(render(internet)), "spoof")
+    assert any("ipv4" in line and '"v1-eth0"' in line and '"v1-eth0" .' not in line for line in spoof), "none is its"
