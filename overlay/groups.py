@@ -25,6 +25,13 @@ def reaches(network: Network, source: str, target: str) -> bool:
     return ALL in named or target in named
 
 
+def may_talk(network: Network, one: Node, other: Node) -> bool:
+    """Whether either may open connections to the other; gateways keep everybody in the network, so they always may."""
+    if not network.groups or "gateway" in (one.role, other.role):
+        return True
+    return reaches(network, one.group, other.group) or reaches(network, other.group, one.group)
+
+
 def is_administrator(network: Network, group: str) -> bool:
     """Whether members of ``group`` may have everything of a gateway: its SSH, its metrics, its whole status."""
     return not network.groups or ALL in network.groups.get(group, ())

@@ -10,16 +10,21 @@ root. Each spoke *hangs on* one gateway, which has its address as a /32 and lead
 
 A spoke that has not followed a change of topology yet hangs on another gateway than the topology says; ``attached``
 names it, and every gateway has a way to it.
+
+WireGuard takes a packet from one peer alone, so both ends must agree which way each pair goes. That is at odds with a
+link of a spoke and the gateway of other spokes: whoever of those has no link with the spoke reaches it through that
+gateway then, while the spoke would expect it from its own. So the spoke has their /32 at that gateway too, and the link
+is left unused while one of them has a link with the spoke's own gateway in turn, or does not hang where it should.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence, Set
-from ipaddress import IPv4Network
+from ipaddress import IPv4Address, IPv4Network
 from types import MappingProxyType
 
 from overlay.addresses import network6
-from overlay.groups import reach_of
+from overlay.groups import may_talk, reach_of
 from overlay.model import KEEPALIVE, LINK_KEEPALIVE, Network, Node, Peer, Prefix, gateways_of, host_network
 
 TOPOLOGIES = ("hub", "mesh", "sites")
@@ -75,7 +80,6 @@ class Peering:
         self._gateways = {gateway.name: gateway for gateway in gateways_of(nodes)}
         self._root = root_of(self._gateways.values())
         self._is_hub = network.topology == "hub"
-        self._links = links if network.topology == "mesh" else NO_LINKS
         self._by_site = {site.name: gateway_of(network, nodes, site.name) for site in network.sites}
         self._moved = {
             node.name: self._gateways[attached[node.name]]
@@ -86,6 +90,7 @@ class Peering:
         }
         self._direct: dict[str, Peer] = {}
         self._named: dict[str, Node] = {}
+        self._links = self._usable(links) if network.topology == "mesh" else NO_LINKS
 
     def gateway_of(self, spoke: Node) -> Node:
         """The gateway that ``spoke`` hangs on."""
@@ -93,15 +98,24 @@ class Peering:
 
     def of(self, node: Node) -> list[Peer]:
         """The peers of ``node``, sorted by public key."""
-        found = self._of_gateway(node) if node.role == "gateway" else [self._up(node, self.gateway_of(node))]
-        return sorted(found + self._linked(node), key=lambda peer: peer.public_key)
+        linked = self._linked(node)
+        if node.role == "gateway":
+            found = self._of_gateway(node)
+        else:
+            direct = frozenset(prefix for peer in linked for prefix in peer.allowed_ips)
+            found = [self._up(node, self.gateway_of(node), direct)]
+        return sorted(found + linked, key=lambda peer: peer.public_key)
+
+    def links_of(self, name: str) -> Set[str]:
+        """With whom the node has a link that carries packets: what a gateway, which knows all links, tells it."""
+        return self._links.get(name, frozenset())
 
     def entry(self, gateway: Node, spoke: Node) -> Peer | None:
         """What ``gateway`` has for ``spoke`` alone, of which ``of(gateway)`` is made; None when it has nothing."""
         if self.gateway_of(spoke).name == gateway.name:
             return Peer(spoke.public_key, spoke.endpoint, self._prefixes([host_network(spoke.address)]), None)
         if spoke.name in self._links.get(gateway.name, ()):
-            return self._link(spoke)
+            return self._link(gateway, spoke)
         return None
 
     def is_base(self, node: Node, other: Node) -> bool:
@@ -118,10 +132,11 @@ class Peering:
         others = [other for other in self._gateways.values() if other.name != gateway.name]
         return found + [self._across(gateway, other) for other in others]
 
-    def _up(self, node: Node, gateway: Node) -> Peer:
-        """The peer that leads to everybody whom ``node`` has to do with."""
-        whole = reach_of(self._network, self._nodes, node)
-        return Peer(gateway.public_key, endpoint_for(node, gateway), self._prefixes(whole), KEEPALIVE)
+    def _up(self, node: Node, gateway: Node, direct: Set[Prefix] = frozenset()) -> Peer:
+        """The peer that leads to everybody whom ``node`` has to do with, except for the prefixes that links have."""
+        whole = self._prefixes(reach_of(self._network, self._nodes, node))
+        left = tuple(prefix for prefix in whole if prefix not in direct) if direct else whole
+        return Peer(gateway.public_key, endpoint_for(node, gateway), left, KEEPALIVE)
 
     def _across(self, gateway: Node, other: Node) -> Peer:
         """What ``gateway`` sends to another one: its sites, itself, and who hangs on it for the time being."""
@@ -150,13 +165,55 @@ class Peering:
         if not self._named:
             self._named = {each.name: each for each in self._nodes}
         found = (self._named[name] for name in partners if name in self._named and name != node.name)
-        return [self._link(other) for other in found if not self.is_base(node, other)]
+        return [self._link(node, other) for other in found if not self.is_base(node, other)]
 
-    def _link(self, other: Node) -> Peer:
+    def _link(self, node: Node, other: Node) -> Peer:
+        if other.role == "gateway":
+            networks = map(host_network, (other.address, *self._behind(other, node)))
+            return Peer(other.public_key, endpoint_for(node, other), self._prefixes([*networks]), LINK_KEEPALIVE)
         if other.name not in self._direct:
             prefixes = self._prefixes([host_network(other.address)])
             self._direct[other.name] = Peer(other.public_key, other.endpoint, prefixes, LINK_KEEPALIVE)
         return self._direct[other.name]
+
+    def _behind(self, gateway: Node, node: Node) -> list[IPv4Address]:
+        """Who hangs on ``gateway`` and reaches ``node``, which has a link with it, through it."""
+        direct = self._links.get(node.name, ())
+        return [
+            other.address
+            for other in self._nodes
+            if other.role == "spoke"
+            and other.name not in direct
+            and self.gateway_of(other).name == gateway.name
+            and may_talk(self._network, node, other)
+        ]
+
+    def _usable(self, links: Links) -> Links:
+        """``links`` without those of spokes and gateways that would set two ends at odds about their way."""
+        named = {node.name: node for node in self._nodes}
+        unused: set[tuple[str, str]] = set()
+        for gateway in self._gateways.values():
+            linked = (named[name] for name in links.get(gateway.name, ()) if name in named)
+            foreign = [spoke for spoke in linked if not self.is_base(gateway, spoke)]
+            if not foreign:
+                continue
+            own = [node for node in self._nodes if node.role == "spoke" and gateway.name in self._gateways_of(node)]
+            odd = {node.name for node in own if node.name in self._moved}
+            linked_to = {
+                uplink: odd | {node.name for node in own if uplink in links.get(node.name, ())}
+                for uplink in {self.gateway_of(spoke).name for spoke in foreign}
+            }
+            for spoke in foreign:
+                adverse = linked_to[self.gateway_of(spoke).name] - links.get(spoke.name, frozenset()) - {spoke.name}
+                if any(may_talk(self._network, spoke, named[name]) for name in adverse):
+                    unused |= {(gateway.name, spoke.name), (spoke.name, gateway.name)}
+        if not unused:
+            return links
+        return {name: {other for other in others if (name, other) not in unused} for name, others in links.items()}
+
+    def _gateways_of(self, spoke: Node) -> tuple[str, str]:
+        """The gateway that ``spoke`` hangs on and the one that it should hang on."""
+        return self.gateway_of(spoke).name, self._by_site[spoke.site].name
 
     def _prefixes(self, networks: Sequence[IPv4Network]) -> tuple[Prefix, ...]:
         overlay6 = self._network.overlay6

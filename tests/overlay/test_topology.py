@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Network
 
 import pytest
 
 from overlay.addresses import AddressError, address_of
 from overlay.model import Network, Node, Peer, Site, is_endpoint, is_node_name, is_wireguard_key
 from overlay.mtu import wireguard_mtu
-from overlay.topology import TopologyError, peers_of
+from overlay.topology import (
+    TOPOLOGIES,
+    Peering,
+    TopologyError,
+    endpoint_for,
+    gateway_of,
+    home_of,
+    peers_of,
+    root_of,
+)
 
 NETWORK = Network(
     IPv4Network("10.100.0.0/16"),
@@ -24,6 +33,13 @@ GATEWAY = Node("gw", "hetzner", IPv4Address("10.100.0.1"), "gateway", "G", "198.
 ONE = Node("hetzner-1", "hetzner", IPv4Address("10.100.1.1"), "spoke", "B", None)
 TWO = Node("aws-1", "aws", IPv4Address("10.100.2.1"), "spoke", "A", "198.51.100.2:51820")
 NODES = (GATEWAY, ONE, TWO)
+AWS_GATEWAY = Node("aws-gw", "aws", IPv4Address("10.100.2.254"), "gateway", "H", "198.51.100.3:51820")
+THREE = (*NODES, AWS_GATEWAY)
+SITES = replace(NETWORK, topology="sites")
+
+
+def host(address: str) -> IPv4Network:
+    return IPv4Network(address)
 
 
 def test_a_spoke_of_a_hub_sends_the_whole_overlay_to_the_gateway_and_keeps_the_way_open() -> None:
@@ -43,10 +59,79 @@ def test_the_order_of_the_nodes_does_not_matter() -> None:
         assert peers_of(NETWORK, node, NODES) == peers_of(NETWORK, node, NODES[::-1])
 
 
-@pytest.mark.parametrize("nodes", [(ONE, TWO), (GATEWAY, replace(GATEWAY, name="gw-2"), ONE)])
-def test_a_hub_without_exactly_one_gateway_is_refused(nodes: tuple[Node, ...]) -> None:
-    with pytest.raises(TopologyError, match="exactly one gateway"):
-        peers_of(NETWORK, ONE, nodes)
+@pytest.mark.parametrize("topology", TOPOLOGIES)
+def test_a_network_without_a_gateway_is_refused(topology: str) -> None:
+    with pytest.raises(TopologyError, match="no gateway"):
+        peers_of(replace(NETWORK, topology=topology), ONE, (ONE, TWO))
+
+
+def test_the_root_is_the_gateway_with_the_lowest_address_whatever_its_name_and_place() -> None:
+    low = replace(GATEWAY, name="zz", address=IPv4Address("10.100.0.9"))
+    high = replace(GATEWAY, name="aa", address=IPv4Address("10.100.0.10"))
+    assert root_of((high, low, ONE)) is root_of((low, high)) is low
+
+
+def test_a_site_without_a_gateway_has_the_root_as_its_home() -> None:
+    assert home_of(THREE, "aws") == AWS_GATEWAY
+    assert home_of(THREE, "hetzner") == home_of(THREE, "moon") == GATEWAY
+    assert gateway_of(NETWORK, THREE, "aws") == GATEWAY
+    assert gateway_of(SITES, THREE, "aws") == AWS_GATEWAY
+
+
+def test_in_a_hub_other_gateways_are_as_spokes_and_call_the_root() -> None:
+    assert peers_of(NETWORK, AWS_GATEWAY, THREE) == [Peer("G", GATEWAY.endpoint, (NETWORK.overlay,), 25)]
+    assert peers_of(NETWORK, GATEWAY, THREE)[-1] == Peer("H", AWS_GATEWAY.endpoint, (host("10.100.2.254"),), 25)
+
+
+def test_gateways_of_sites_have_each_others_subnets_and_the_lower_one_keeps_the_way_open() -> None:
+    (spoke, other) = peers_of(SITES, AWS_GATEWAY, THREE)
+    assert spoke == Peer("A", TWO.endpoint, (host("10.100.2.1"),), None)
+    assert other == Peer("G", GATEWAY.endpoint, (IPv4Network("10.100.1.0/24"), host("10.100.0.1")), None)
+    assert peers_of(SITES, GATEWAY, THREE)[-1] == Peer("H", AWS_GATEWAY.endpoint, (IPv4Network("10.100.2.0/24"),), 25)
+
+
+def test_a_node_that_hangs_elsewhere_is_at_that_gateway_for_every_other() -> None:
+    attached = {"aws-1": "gw", "hetzner-1": "nobody"}
+    assert peers_of(SITES, TWO, THREE, {}, attached) == [Peer("G", GATEWAY.endpoint, (SITES.overlay,), 25)]
+    (other,) = peers_of(SITES, AWS_GATEWAY, THREE, {}, attached)
+    assert host("10.100.2.1") in other.allowed_ips
+    assert Peering(SITES, THREE, {}, attached).gateway_of(ONE) == GATEWAY
+
+
+def test_a_link_of_two_nodes_is_a_peer_with_one_address_and_many_keepalives() -> None:
+    mesh = replace(SITES, topology="mesh")
+    links = {"aws-1": {"hetzner-1", "aws-gw", "stranger"}, "hetzner-1": {"aws-1"}, "aws-gw": {"aws-1"}}
+    link = Peer("A", TWO.endpoint, (host("10.100.2.1"),), 4)
+    assert peers_of(mesh, ONE, THREE, links) == [link, Peer("G", GATEWAY.endpoint, (mesh.overlay,), 25)]
+    assert [peer.public_key for peer in peers_of(mesh, TWO, THREE, links)] == ["B", "H"]
+    assert peers_of(SITES, ONE, THREE, links) == peers_of(SITES, ONE, THREE)
+
+
+def test_what_a_gateway_has_for_a_spoke_is_its_own_or_a_links_or_nothing() -> None:
+    peering = Peering(replace(SITES, topology="mesh"), THREE, {"gw": {"aws-1"}, "aws-1": {"gw"}})
+    assert peering.entry(AWS_GATEWAY, TWO) == Peer("A", TWO.endpoint, (host("10.100.2.1"),), None)
+    assert peering.entry(GATEWAY, TWO) == Peer("A", TWO.endpoint, (host("10.100.2.1"),), 4)
+    assert peering.entry(AWS_GATEWAY, ONE) is None
+
+
+def test_who_stands_in_the_gateways_own_network_calls_it_there() -> None:
+    near = replace(GATEWAY, lan=True, lan_endpoint="10.0.0.2:51820")
+    for node, endpoint in [
+        (replace(ONE, lan=True), near.lan_endpoint),
+        (ONE, near.endpoint),
+        (replace(TWO, lan=True), near.endpoint),
+    ]:
+        assert endpoint_for(node, near) == endpoint
+    assert endpoint_for(replace(ONE, lan=True), GATEWAY) == GATEWAY.endpoint
+
+
+def test_every_prefix_has_its_twin_in_ipv6() -> None:
+    network = replace(SITES, overlay6=IPv6Network("fd12:3456:789a::/48"))
+    (peer,) = peers_of(network, ONE, THREE)
+    assert peer.allowed_ips == (network.overlay, IPv6Network("fd12:3456:789a::a64:0/112"))
+    (spoke, other) = peers_of(network, AWS_GATEWAY, THREE)
+    assert spoke.allowed_ips == (host("10.100.2.1"), IPv6Network("fd12:3456:789a::a64:201/128"))
+    assert IPv6Network("fd12:3456:789a::a64:100/120") in other.allowed_ips
 
 
 def test_an_unknown_topology_is_refused_with_the_known_ones() -> None:
