@@ -18,6 +18,7 @@ _MTU = range(576, 9001)
 _CLOUDS = ("aws", "gcp", "hetzner")
 _TOKEN = re.compile(r"[A-Za-z0-9_-]{43}=?")
 _MAX_PORT = 65535
+_MAX_PREFIX6 = 96
 
 
 class BootError(ValueError):
@@ -69,6 +70,11 @@ def _check_control(text: str) -> None:
         raise BootError(f"gateway_control {text!r} is not an IPv4 address and a port: write it as 198.51.100.10:8443")
 
 
+def _check_overlay6(overlay6: IPv6Network | None) -> None:
+    if overlay6 is not None and overlay6.prefixlen > _MAX_PREFIX6:
+        raise BootError(f"overlay6 {overlay6} has no room for IPv4 addresses: give a /{_MAX_PREFIX6} or larger")
+
+
 def _check_script(field: str, text: str) -> None:
     for number, line in enumerate(text.split("\n"), 1):
         for character in line:
@@ -81,12 +87,13 @@ def _check_script(field: str, text: str) -> None:
 
 @dataclass(frozen=True)
 class GatewayBoot:
-    """A gateway's first boot. ``mtu`` in bytes; the two PEM fields hold one block each; BootError for a bad value.
+    """A gateway's first boot. ``mtu`` in bytes; the PEM fields hold one block each; BootError for a bad value.
 
     ``wireguard_private_key``, ``tls_private_key_pem`` and ``seal_key`` (base64 of 32 bytes: what the gateway derives
     its leases' secrets and tickets from) are secrets. ``signing_public_key`` is the base64 of the raw
     32 bytes of the stack's ED25519 key. ``admin_cidrs`` may use SSH until the first roster says who may; who may
-    speak WireGuard is for the roster alone, since a gateway without one has no peers.
+    speak WireGuard is for the roster alone, since a gateway without one has no peers. By ``ca_pem`` it knows the other
+    gateways. ``overlay6`` is the network's IPv6 part, if it has one (``overlay.model.Network``).
     """
 
     name: str
@@ -96,9 +103,11 @@ class GatewayBoot:
     wireguard_private_key: str
     tls_certificate_pem: str
     tls_private_key_pem: str
+    ca_pem: str
     signing_public_key: str
     seal_key: str
     admin_cidrs: tuple[Source, ...]
+    overlay6: IPv6Network | None = None
 
     def __post_init__(self) -> None:
         _check_name("name", self.name)
@@ -106,7 +115,9 @@ class GatewayBoot:
         _check_key("wireguard_private_key", self.wireguard_private_key)
         _check_pem("tls_certificate_pem", self.tls_certificate_pem)
         _check_pem("tls_private_key_pem", self.tls_private_key_pem)
+        _check_pem("ca_pem", self.ca_pem)
         _check_signing_key(self.signing_public_key)
+        _check_overlay6(self.overlay6)
         if not is_wireguard_key(self.seal_key):
             raise BootError("seal_key is not a key: give the base64 of 32 random bytes")
 
@@ -115,7 +126,8 @@ class GatewayBoot:
 class SpokeBoot:
     """A static spoke's first boot: all its tunnel needs. Fields as in :class:`GatewayBoot`; BootError for a bad value.
 
-    ``gateway_endpoint`` is ``host:port`` on the internet, ``gateway_address`` the gateway's address on the overlay.
+    ``gateway_endpoint`` is ``host:port`` on the internet or in the site's own network, an IPv6 host in brackets;
+    ``gateway_address`` is the gateway's address on the overlay.
     """
 
     name: str
@@ -129,6 +141,7 @@ class SpokeBoot:
     gateway_address: IPv4Address
     ca_pem: str
     signing_public_key: str
+    overlay6: IPv6Network | None = None
 
     def __post_init__(self) -> None:
         _check_name("name", self.name)
@@ -140,6 +153,7 @@ class SpokeBoot:
             raise BootError(f"gateway_endpoint {self.gateway_endpoint!r} is not host:port")
         _check_pem("ca_pem", self.ca_pem)
         _check_signing_key(self.signing_public_key)
+        _check_overlay6(self.overlay6)
 
 
 @dataclass(frozen=True)
@@ -169,8 +183,9 @@ class PoolBoot:
     """The first boot of every machine of a pool: no key and no address, which it gets when it joins; BootError too.
 
     ``token`` is the pool's join token (base64url of 32 bytes) and a secret. ``gateway_control`` is ``address:port`` of
-    the gateway's control plane on the internet. ``user_setup`` (once the tunnel is up) and ``drain_hook`` (before the
-    machine leaves) are the user's scripts, empty for none; one without a ``#!`` line is for /bin/sh.
+    the gateway's control plane, on the internet or in the site's own network. ``user_setup`` (once the tunnel is up)
+    and ``drain_hook`` (before the machine leaves) are the user's scripts, empty for none; one without a ``#!`` line is
+    for /bin/sh.
     """
 
     pool: str

@@ -29,6 +29,7 @@ KITS: Mapping[str, Mapping[str, Path]] = MappingProxyType(
         | {
             "etc/nftables.conf": KIT / "gateway.nft",
             "etc/sysctl.d/90-hybridnet.conf": KIT / "gateway.sysctl",
+            f"{_UNITS}/hybridnet-dns.service": KIT / "hybridnet-dns.service",
             f"{_UNITS}/nginx.service.d/hybridnet.conf": KIT / "nginx.conf",
             "usr/local/lib/hybridnet/take-nginx": KIT / "take-nginx",
         },

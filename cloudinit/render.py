@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from ipaddress import IPv4Interface, IPv4Network, IPv6Network, collapse_addresses
+from ipaddress import IPv4Interface, IPv4Network, IPv6Interface, IPv6Network, collapse_addresses
 from pathlib import Path
 from types import MappingProxyType
 
@@ -15,7 +15,8 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from cloudinit.boot import BootError, ExternalBoot, GatewayBoot, PoolBoot, SpokeBoot
 from cloudinit.pack import packed_file
-from overlay.model import CONTROL_PORT, KEEPALIVE, Peer
+from overlay.addresses import address6, network6
+from overlay.model import CONTROL_PORT, KEEPALIVE, Peer, Prefix
 from overlay.wgconf import Interface, wg_quick
 
 MAX_BYTES: Mapping[str, int] = MappingProxyType({"gateway": 16 * 1024, "spoke": 8 * 1024, "pool": 16 * 1024})
@@ -33,9 +34,9 @@ PACKAGES = (
     "unattended-upgrades",
 )
 """The same names in Debian 12, Ubuntu 22.04 and 24.04: one unknown name and apt would install none."""
-GATEWAY_PACKAGES = (*PACKAGES, "python3-jwt", "nginx")
-EXTERNAL_PACKAGES = ("wireguard-tools", "python3-aiohttp", "python3-cryptography", "python3-prometheus-client")
-"""Without firewall and upgrades, which on such machines are the affair of whoever made them."""
+GATEWAY_PACKAGES = (*PACKAGES, "python3-jwt", "nginx", "dnsmasq-base")
+EXTERNAL_PACKAGES = tuple(package for package in PACKAGES if package != "unattended-upgrades")
+"""Upgrades are the affair of whoever made such machines, and so is their firewall: nftables is for groups alone."""
 TOKEN_VARIABLE = "HYBRIDNET_JOIN_TOKEN"
 """The environment variable that :func:`render_external`'s script finds the pool's join token in."""
 JOIN_SECONDS = 300
@@ -134,7 +135,13 @@ def _document(role: str, packages: Sequence[str], units: Sequence[str], files: S
 
 def render_gateway(boot: GatewayBoot) -> str:
     """The user data of a gateway: ASCII, at most :data:`MAX_BYTES`; BootError when it would be larger."""
-    interface = Interface(IPv4Interface((boot.address, boot.overlay.prefixlen)), boot.wireguard_private_key, boot.mtu)
+    whole = boot.overlay.prefixlen
+    interface = Interface(
+        IPv4Interface((boot.address, whole)),
+        boot.wireguard_private_key,
+        boot.mtu,
+        address6=IPv6Interface((address6(boot.overlay6, boot.address), 96 + whole)) if boot.overlay6 else None,
+    )
     admins = [
         # nftables takes no overlapping intervals in one set.
         ("admin4", "ipv4_addr", list(collapse_addresses(c for c in boot.admin_cidrs if isinstance(c, IPv4Network)))),
@@ -144,11 +151,12 @@ def render_gateway(boot: GatewayBoot) -> str:
     return _document(
         "gateway",
         GATEWAY_PACKAGES,
-        ("nftables", "wg-quick@wg0", "hybridnet"),
+        ("nftables", "wg-quick@wg0", "hybridnet", "hybridnet-dns"),
         [
             _File("/etc/systemd/system/nginx.service.d/condition.conf", NGINX_CONDITION),
             _File("/etc/needrestart/restart.d/nginx.service", NGINX_RENEWAL, "0755"),
             _File("/etc/hybridnet/sets.nft", sets),
+            _File("/etc/hybridnet/ca.pem", boot.ca_pem),
             _File("/etc/hybridnet/tls.crt", boot.tls_certificate_pem),
             _config("gateway", boot.name, f"{boot.address}:{CONTROL_PORT}", boot.signing_public_key),
             _secret("/etc/hybridnet/tls.key", boot.tls_private_key_pem),
@@ -160,8 +168,15 @@ def render_gateway(boot: GatewayBoot) -> str:
 
 def render_spoke(boot: SpokeBoot) -> str:
     """The user data of a static spoke: ASCII, at most :data:`MAX_BYTES`. Its tunnel works without any release."""
-    interface = Interface(IPv4Interface(boot.address), boot.wireguard_private_key, boot.mtu)
-    gateway = Peer(boot.gateway_public_key, boot.gateway_endpoint, (boot.overlay,), KEEPALIVE)
+    overlay6 = boot.overlay6
+    interface = Interface(
+        IPv4Interface(boot.address),
+        boot.wireguard_private_key,
+        boot.mtu,
+        address6=IPv6Interface(address6(overlay6, boot.address)) if overlay6 else None,
+    )
+    whole: tuple[Prefix, ...] = (boot.overlay, *([network6(overlay6, boot.overlay)] if overlay6 else []))
+    gateway = Peer(boot.gateway_public_key, boot.gateway_endpoint, whole, KEEPALIVE)
     return _document(
         "spoke",
         PACKAGES,

@@ -63,6 +63,7 @@ def gateway_user_data(stack: Stack, machine: Machine, *, key: NodeKey, certifica
         tls_key=certificate.private_key,
         signing=stack.keys.signing_public,
         seal=stack.keys.seal,
+        authority=stack.authority.certificate,
     )
 
     def render(private: str, told: Mapping[str, str]) -> str:
@@ -129,6 +130,7 @@ def _gateway_boot(settings: Settings, plan: Plan, machine: Machine, values: Mapp
         wireguard_private_key=values["private"],
         tls_certificate_pem=values["certificate"],
         tls_private_key_pem=values["tls_key"],
+        ca_pem=values["authority"],
         signing_public_key=values["signing"],
         seal_key=values["seal"],
         admin_cidrs=settings.admin_cidrs,

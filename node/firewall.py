@@ -1,7 +1,7 @@
 """The sets of the host's firewall that follow the roster.
 
-Who may speak WireGuard to a gateway, who may use SSH on it, and which machines reach each other's Kubernetes API
-(TCP 6443) through it.
+Who may speak WireGuard to a gateway, who may use SSH on it, which machines reach each other's Kubernetes API (TCP
+6443) through it, which addresses are the overlay's IPv6 ones, and which machines of the site's own network it serves.
 """
 
 from __future__ import annotations
@@ -10,10 +10,12 @@ import json
 from collections.abc import Iterable, Mapping
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from itertools import groupby, product
+from types import MappingProxyType
 from typing import Any, Protocol, cast
 
 from node.log import say
 from node.wireguard import WireGuardError, run
+from overlay.addresses import network6
 from overlay.fields import Source
 from overlay.roster import Roster
 
@@ -27,13 +29,23 @@ Sets = Mapping[str, list[Element]]
 TABLE = "inet hybridnet"
 RULES = "/etc/nftables.conf"
 KUBE_PAIRS = "kube_pairs4"
+LATER: Mapping[str, str] = MappingProxyType(
+    {
+        KUBE_PAIRS: "kept TCP 6443 within a site's spokes or a pool, and lets it pass between all machines",
+        "kube_pairs6": "had IPv6 on the overlay, and lets none of it pass",
+        "overlay6": "had IPv6 on the overlay, and lets none of it pass",
+        "lan4": "served their site's own network, and lets nothing from there pass",
+    }
+)
+"""Sets that gateways have not always had -> what one without it is from before, and does. Without elements only the
+first is missed."""
 
 
 class Firewall(Protocol):
     """The host's firewall; raises WireGuardError."""
 
-    def keep(self, roster: Roster) -> bool:
-        """Make the sets hold exactly what ``roster`` says; whether anything had to change."""
+    def keep(self, roster: Roster, name: str) -> bool:
+        """Make the sets hold what ``roster`` says for the gateway ``name``; whether anything had to change."""
         ...
 
 
@@ -79,15 +91,25 @@ def kube_groups(roster: Roster) -> dict[str, list[Interval]]:
     return found
 
 
-def desired_sets(roster: Roster) -> dict[str, list[Element]]:
-    """What the sets are to hold."""
-    return {
+def desired_sets(roster: Roster, name: str) -> dict[str, list[Element]]:
+    """What the sets of the gateway ``name`` are to hold."""
+    network, site = roster.network, roster.network.site(roster.node(name).site)
+    kube = sorted(pair for group in kube_groups(roster).values() for pair in product(group, repeat=2))
+    sets = {
         "wg_sources4": _plain(roster.wireguard_sources, 4),
         "wg_sources6": _plain(roster.wireguard_sources, 6),
         "admin4": _plain(roster.admin_cidrs, 4),
         "admin6": _plain(roster.admin_cidrs, 6),
-        KUBE_PAIRS: sorted(pair for group in kube_groups(roster).values() for pair in product(group, repeat=2)),
+        KUBE_PAIRS: kube,
+        "kube_pairs6": [],
+        "overlay6": [],
+        "lan4": _plain([site.lan] if site.lan else [], 4),
     }
+    if network.overlay6:
+        sets["overlay6"] = _plain([network6(network.overlay6, network.overlay)], 6)
+        start = int(network.overlay6.network_address)
+        sets["kube_pairs6"] = [tuple((start + first, start + last) for first, last in pair) for pair in kube]
+    return sets
 
 
 def _interval(element: Any) -> Interval:
@@ -121,7 +143,7 @@ def observed_sets(listing: str) -> dict[str, list[Element]]:
     return {item["set"]["name"]: _elements(item["set"].get("elem", [])) for item in items if "set" in item}
 
 
-def _text(interval: Interval, version: int) -> str:
+def text_of(interval: Interval, version: int) -> str:
     """As nft(8) takes it, which before 1.0.3 (Ubuntu 22.04) refuses a range of one address."""
     kind = IPv4Address if version == 4 else IPv6Address
     first, last = map(kind, interval)
@@ -135,7 +157,7 @@ def script(sets: Sets) -> str:
         lines.append(f"flush set {TABLE} {name}")
         if elements:
             version = 4 if name.endswith("4") else 6
-            texts = (" . ".join(_text(interval, version) for interval in element) for element in elements)
+            texts = (" . ".join(text_of(interval, version) for interval in element) for element in elements)
             lines.append(f"add element {TABLE} {name} {{ {', '.join(texts)} }}")
     return "\n".join(lines) + "\n"
 
@@ -145,24 +167,24 @@ class NftTool:
 
     def __init__(self, rules: str = RULES) -> None:
         self._rules = rules
-        self._told = False
+        self._told: set[str] = set()
 
-    def keep(self, roster: Roster) -> bool:
-        desired = desired_sets(roster)
+    def keep(self, roster: Roster, name: str) -> bool:
+        desired = desired_sets(roster, name)
         flushed = False
         try:
             listing = self._list()
         except WireGuardError:
             # Somebody flushed the ruleset: first boot's rules come back, with the sets that every gateway has, in one
-            # step. Until the other set follows, its port is closed.
-            first = script({name: elements for name, elements in desired.items() if name != KUBE_PAIRS})
+            # step. Until the others follow, what needs them is closed.
+            first = script({each: elements for each, elements in desired.items() if each not in LATER})
             run(["nft", "-f", "-"], f'include "{self._rules}"\n' + first)
             flushed, listing = True, self._list()
         observed = observed_sets(listing)
-        if KUBE_PAIRS not in observed:
-            self._tell()
-            del desired[KUBE_PAIRS]
-        wrong = {name: elements for name, elements in desired.items() if observed.get(name) != elements}
+        for missing in LATER.keys() - observed.keys():
+            if desired.pop(missing) or missing == KUBE_PAIRS:
+                self._tell(LATER[missing])
+        wrong = {each: elements for each, elements in desired.items() if observed.get(each) != elements}
         if wrong:
             run(["nft", "-f", "-"], script(wrong))
         return flushed or bool(wrong)
@@ -171,10 +193,7 @@ class NftTool:
     def _list() -> str:
         return run(["nft", "-j", "list", "table", *TABLE.split()])
 
-    def _tell(self) -> None:
-        if not self._told:
-            self._told = True
-            say(
-                f"{self._rules} is from before gateways kept TCP 6443 within a site's spokes or a pool, and lets it "
-                "pass between all machines: raise this gateway's revision to make it anew"
-            )
+    def _tell(self, lack: str) -> None:
+        if lack not in self._told:
+            self._told.add(lack)
+            say(f"{self._rules} is from before gateways {lack}: raise this gateway's revision to make it anew")

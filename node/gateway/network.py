@@ -92,7 +92,7 @@ class Network:
             self.observed = dict(self._wireguard.peers())
             return []
         roster = kept.roster
-        self._firewall.keep(roster)
+        self._firewall.keep(roster, self.config.name)
         if self._wireguard.mtu() != roster.mtu:
             self._wireguard.set_mtu(roster.mtu)
         desired = self.plan()

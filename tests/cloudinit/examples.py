@@ -50,6 +50,7 @@ GATEWAY = GatewayBoot(
     wireguard_private_key=key("gateway"),
     tls_certificate_pem=pem("CERTIFICATE", 480),
     tls_private_key_pem=pem("EC PRIVATE KEY", 121),
+    ca_pem=pem("CERTIFICATE", 430),
     signing_public_key=key("signing"),
     seal_key=key("seal"),
     admin_cidrs=(IPv4Network("203.0.113.0/24"), IPv6Network("2001:db8:77::/48")),

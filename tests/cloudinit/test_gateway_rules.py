@@ -175,7 +175,7 @@ def everybody(port: int) -> set[Asked]:
 def test_the_kubernetes_port_is_open_within_a_sites_spokes_or_a_pool_only(tmp_path: Path) -> None:
     within = {(address, RIGHT[group], KUBE) for group, address in LEFT.items()}
     asked = everybody(KUBE) | everybody(OTHER)
-    assert passing(tmp_path, script(desired_sets(roster())), asked) == within | everybody(OTHER)
+    assert passing(tmp_path, script(desired_sets(roster(), "gw")), asked) == within | everybody(OTHER)
 
 
 def test_before_a_roster_nothing_passes_to_the_kubernetes_port(tmp_path: Path) -> None:

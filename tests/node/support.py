@@ -175,7 +175,7 @@ class MemoryWireGuard:
 class MemoryFirewall:
     roster: Roster | None = None
 
-    def keep(self, roster: Roster) -> bool:
+    def keep(self, roster: Roster, name: str) -> bool:
         before, self.roster = self.roster, roster
         return before != roster
 

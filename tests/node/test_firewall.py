@@ -7,13 +7,13 @@ import shutil
 import subprocess
 import sys
 from dataclasses import replace
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, ip_network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_network
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from node.firewall import KUBE_PAIRS, desired_sets, kube_groups, merged, observed_sets, script
+from node.firewall import KUBE_PAIRS, LATER, desired_sets, kube_groups, merged, observed_sets, script
 from node.wireguard import WireGuardError
 from overlay.model import Node, Site
 from overlay.pools import Pool
@@ -24,6 +24,9 @@ TABLE = """table inet hybridnet {
   set wg_sources4 { type ipv4_addr; flags interval; }
   set wg_sources6 { type ipv6_addr; flags interval; }
   set kube_pairs4 { type ipv4_addr . ipv4_addr; flags interval; }
+  set kube_pairs6 { type ipv6_addr . ipv6_addr; flags interval; }
+  set lan4 { type ipv4_addr; flags interval; }
+  set overlay6 { type ipv6_addr; flags interval; }
   set admin4 { type ipv4_addr; flags interval; elements = { 192.0.2.0/24 } }
   set admin6 { type ipv6_addr; flags interval; }
 }
@@ -41,6 +44,14 @@ def spoke(address: str, site: str = "hetzner") -> Node:
 
 def pool(name: str, addresses: str, site: str = "hetzner") -> Pool:
     return Pool(name, site, IPv4Network(addresses), 4, "0" * 64, 60, 60, 8000, "/health")
+
+
+def extended(made: Roster, lan: str | None = "172.31.0.0/16") -> Roster:
+    """The roster with an IPv6 part of the overlay, and with a network of each site's own: hetzner's is ``lan``."""
+    lans = {"hetzner": IPv4Network(lan) if lan else None, "aws": IPv4Network("172.30.0.0/16")}
+    sites = tuple(replace(site, lan=lans[site.name]) for site in made.network.sites)
+    network = replace(made.network, sites=sites, overlay6=IPv6Network("fd12:3456:789a::/48"))
+    return parse(canonical(replace(made, network=network)))
 
 
 def grouped(*machines: Node | Pool) -> Roster:
@@ -65,7 +76,7 @@ def test_each_version_has_its_own_set() -> None:
     made = roster(
         wireguard_sources=(ip_network("0.0.0.0/0"), ip_network("::/0")), admin_cidrs=(ip_network("203.0.113.7/32"),)
     )
-    sets = desired_sets(made)
+    sets = desired_sets(made, "gw")
     assert sets["wg_sources4"] == [((0, 2**32 - 1),)]
     assert sets["wg_sources6"] == [((0, 2**128 - 1),)]
     assert sets["admin4"] == [((number("203.0.113.7"),) * 2,)]
@@ -108,7 +119,7 @@ def test_no_address_of_one_group_is_paired_with_anothers() -> None:
         "gateway": {number("10.100.1.5")},
         **{each.name: set(map(int, each.addresses)) for each in pools},
     }
-    pairs = desired_sets(grouped(*spokes, *pools))[KUBE_PAIRS]
+    pairs = desired_sets(grouped(*spokes, *pools), "gw")[KUBE_PAIRS]
     for first, source in holders.items():
         for second, destination in holders.items():
             paired = {
@@ -119,6 +130,26 @@ def test_no_address_of_one_group_is_paired_with_anothers() -> None:
             }
             meant = first == second != "gateway"
             assert paired == ({(a, b) for a in source for b in destination} if meant else set()), (first, second)
+
+
+def test_a_gateway_serves_its_own_sites_network_and_no_other() -> None:
+    made = extended(grouped(spoke("10.100.2.7", "aws")))
+    assert desired_sets(made, "gw")["lan4"] == [((number("172.31.0.0"), number("172.31.255.255")),)]
+    assert desired_sets(extended(grouped(spoke("10.100.2.7", "aws")), lan=None), "gw")["lan4"] == []
+
+
+def test_the_ipv6_sets_are_the_ipv4_ones_in_the_overlays_ipv6_part() -> None:
+    machines = [spoke("10.100.1.1"), spoke("10.100.2.7", "aws"), pool("burst", "10.100.1.64/27")]
+    plain, made = grouped(*machines), extended(grouped(*machines))
+    sets = desired_sets(made, "gw")
+
+    def twin(interval: tuple[int, int]) -> tuple[int, int]:
+        first, last = (int(IPv6Address(f"fd12:3456:789a::{IPv4Address(each)}")) for each in interval)
+        return first, last
+
+    assert sets["overlay6"] == [(twin((number("10.100.0.0"), number("10.100.255.255"))),)]
+    assert sets["kube_pairs6"] == [(twin(source), twin(target)) for source, target in sets[KUBE_PAIRS]] != []
+    assert [desired_sets(plain, "gw")[name] for name in ("overlay6", "kube_pairs6")] == [[], []]
 
 
 @pytest.fixture
@@ -153,9 +184,9 @@ def test_nft_holds_what_was_asked_for(
         pool("odd", "10.100.1.96/30"),
     ]
     made = grouped(*machines[: 3 if admins else 0])
-    desired = desired_sets(
-        replace(made, wireguard_sources=tuple(map(ip_network, sources)), admin_cidrs=tuple(map(ip_network, admins)))
-    )
+    made = extended(made) if admins else made
+    made = replace(made, wireguard_sources=tuple(map(ip_network, sources)), admin_cidrs=tuple(map(ip_network, admins)))
+    desired = desired_sets(made, "gw")
     (tmp_path / "table").write_text(TABLE)
     (tmp_path / "script").write_text(script(desired))
     command = f"nft -f {tmp_path}/table && nft -f {tmp_path}/script && nft -j list table inet hybridnet"
@@ -209,8 +240,10 @@ def listed():
     return observed_sets(run(["nft", "-j", "list", "table", *TABLE.split()]))
 
 def check(changed, sets):
-    assert tool.keep(made) is changed, changed
-    assert listed() == {name: desired_sets(made)[name] for name in sets}, listed()
+    assert tool.keep(made, "gw") is changed, changed
+    desired = desired_sets(made, "gw")
+    assert listed() == {name: desired[name] for name in listed()}, listed()
+    assert all(listed()[name] for name in sets)
 
 sets = sys.argv[3:]
 check(True, sets)
@@ -224,14 +257,19 @@ for name in sets:
 """
 
 
-def keep(namespace: list[str], folder: Path, rules: str) -> subprocess.CompletedProcess[str]:
+def keep(
+    namespace: list[str], folder: Path, rules: str, *, is_extended: bool = False
+) -> subprocess.CompletedProcess[str]:
     """Have the firewall kept in a fresh namespace with ``rules`` as first boot's, and check its sets on the way."""
     machines = [spoke("10.100.1.1"), spoke("10.100.1.9"), pool("burst", "10.100.1.64/27")]
     made = replace(grouped(*machines), admin_cidrs=(ip_network("203.0.113.0/24"), ip_network("2001:db8::/32")))
     made = replace(made, wireguard_sources=(ip_network("0.0.0.0/0"), ip_network("::/0")))
+    made = extended(made) if is_extended else made
     (folder / "rules").write_text(rules)
     (folder / "roster").write_bytes(canonical(made))
-    names = [line.split()[1] for line in rules.splitlines() if line.split()[0] == "set"]
+    sets = desired_sets(made, "gw")
+    # Flushing what is empty is no drift.
+    names = [name for line in rules.splitlines() if line.split()[0] == "set" and sets[name := line.split()[1]]]
     return subprocess.run(
         [*namespace, sys.executable, "-c", KEEPING, str(folder / "rules"), str(folder / "roster"), *names],
         capture_output=True,
@@ -240,18 +278,35 @@ def keep(namespace: list[str], folder: Path, rules: str) -> subprocess.Completed
     )
 
 
-def test_drift_and_a_flushed_ruleset_are_repaired(tmp_path: Path, namespace: list[str]) -> None:
-    done = keep(namespace, tmp_path, TABLE)
+def without(*names: str) -> str:
+    """First boot's rules from before gateways had the sets ``names``."""
+    return "".join(line for line in TABLE.splitlines(keepends=True) if not any(name in line for name in names))
+
+
+@pytest.mark.parametrize("is_extended", [False, True])
+def test_drift_and_a_flushed_ruleset_are_repaired(tmp_path: Path, namespace: list[str], is_extended: bool) -> None:
+    done = keep(namespace, tmp_path, TABLE, is_extended=is_extended)
     assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_a_gateway_without_the_set_of_pairs_is_kept_and_says_so_once(tmp_path: Path, namespace: list[str]) -> None:
-    older = "".join(line for line in TABLE.splitlines(keepends=True) if KUBE_PAIRS not in line)
-    done = keep(namespace, tmp_path, older)
+    done = keep(namespace, tmp_path, without(KUBE_PAIRS))
     assert done.returncode == 0, done.stderr
     assert done.stderr.count("\n") == 1
     assert "TCP 6443" in done.stderr
     assert "raise this gateway's revision" in done.stderr
+
+
+@pytest.mark.parametrize("is_extended", [False, True])
+def test_a_gateway_from_before_is_told_of_only_for_what_the_roster_asks(
+    tmp_path: Path, namespace: list[str], is_extended: bool
+) -> None:
+    later = LATER.keys() - {KUBE_PAIRS}
+    done = keep(namespace, tmp_path, without(*later), is_extended=is_extended)
+    assert done.returncode == 0, done.stderr
+    said = {LATER[name] for name in later} if is_extended else set[str]()
+    assert len(done.stderr.splitlines()) == len(said)
+    assert all(lack in done.stderr for lack in said)
 
 
 def test_rules_that_nft_does_not_take_are_an_error(tmp_path: Path, namespace: list[str]) -> None:

@@ -45,7 +45,7 @@ routes=$(grep -v -e '^default' -e ' dev wg0' <<<"$routes" || true)
     fail "this machine's own route ${routes%%$'\n'*} overlaps the overlay 10.100.0.0/16: use another network for it"
 
 missing=()
-for package in wireguard-tools python3-aiohttp python3-cryptography python3-prometheus-client; do
+for package in wireguard-tools nftables python3-aiohttp python3-cryptography python3-prometheus-client; do
     [ "$(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null)" = installed ] || missing+=("$package")
 done
 for attempt in 1 2 3 4 5; do
