@@ -9,7 +9,8 @@ from types import MappingProxyType
 
 from components.images import unknown_image
 from components.settings.errors import shown
-from components.settings.models import AwsSite, GcpSite, HetznerSite, PoolSettings, Settings, SiteSettings
+from components.settings.machine_checks import way_out_problems
+from components.settings.models import AwsSite, ExternalSite, GcpSite, HetznerSite, PoolSettings, Settings, SiteSettings
 from components.settings.serving_checks import port_problems
 from overlay.checks import Problem
 
@@ -67,11 +68,16 @@ def pool_problems(settings: Settings) -> Iterator[Problem]:
         if pool.is_external:
             yield from _external_problems(where, pool)
             continue
+        if isinstance(site, ExternalSite):
+            reason = "the stack makes no machines in an external site"
+            yield Problem(f"{where}.site", pool.site, reason, "choose another site, or set kind to external")
+            continue
         yield from _size_problems(where, pool, site)
         yield from _type_problems(where, pool, site)
         yield from _label_problems(where, pool, site)
         yield from _identity_problems(where, pool, site)
-        yield from _way_out_problems(where, pool, site)
+        if pool.public_address is False:
+            yield from way_out_problems(settings, where, pool.site, "the machines")
         wrong = unknown_image(site.cloud, pool.image)
         if wrong is not None:
             yield Problem(f"{where}.image", pool.image, *wrong)
@@ -156,17 +162,3 @@ def _identity_problems(where: str, pool: PoolSettings, site: SiteSettings) -> It
         reason = f"nothing says which certificates AWS signs identity documents of {site.region} with"
         remedy = f"give sites.{pool.site}.identityCertificates, the region's under RSA at {_CERTIFICATES_PAGE}"
         yield Problem(at, "true", reason, remedy)
-
-
-def _way_out_problems(where: str, pool: PoolSettings, site: SiteSettings) -> Iterator[Problem]:
-    """A machine without a public address and without NAT would never reach the gateway."""
-    if pool.public_address is not False:
-        return
-    at = f"{where}.publicAddress"
-    if isinstance(site, HetznerSite) and site.network_id is None:
-        reason = "the machines could reach nothing: only a network of your own with a NAT router lets them out"
-        yield Problem(at, "false", reason, f"give sites.{pool.site}.networkId or remove it")
-    if isinstance(site, AwsSite) and site.subnet_id is None:
-        reason = "the machines could reach nothing: the VPC that the stack makes has no NAT gateway"
-        remedy = f"give sites.{pool.site}.vpcId and subnetId of a subnet with one, or remove it"
-        yield Problem(at, "false", reason, remedy)

@@ -16,9 +16,7 @@ from components.settings.load import load
 from tests.components.configs import AWS_POOL, KEY, as_engine_gives, changed, dev
 from tests.components.gateways import ca_pem
 
-REFUSALS = [
-    Path(__file__).with_name(name) for name in ("refusals.yaml", "refusals_serving.yaml", "refusals_cloudflare.yaml")
-]
+REFUSALS = [Path(__file__).with_name(f"refusals{what}.yaml") for what in ("", "_serving", "_cloudflare", "_topologies")]
 SECRETS = {"privateKeys", "tlsCertificate", "apiKeys"}
 SPOKES_300 = {f"aws-{number}": {"site": "aws"} for number in range(1, 301)}
 SPOKES_12 = {name: SPOKES_300[name] for name in list(SPOKES_300)[:12]}
