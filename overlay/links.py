@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from ipaddress import IPv4Address, IPv4Network
 
+from overlay.groups import may_talk
 from overlay.model import EXTERNAL, WG_PORT, Network, Node
 from overlay.topology import Peering, endpoint_for
 
@@ -32,6 +33,8 @@ def partners(
     found: Partners = {}
     for other in nodes:
         if other.name == node.name or other.site in external or peering.is_base(node, other):
+            continue
+        if not may_talk(network, node, other):
             continue
         there = callable_at(node, other, seen)
         if there or callable_at(other, node, seen):

@@ -131,15 +131,20 @@ def plain(peers: Sequence[Peer]) -> list[Peer]:
 
 
 def covered(peers: Sequence[Peer]) -> dict[str, tuple[Peer, set[Prefix]]]:
-    """By key, a peer without its prefixes, and the /32s and /128s of 10.100.0.0/21 that its prefixes hold."""
+    """By key, a peer without its prefixes, and what it carries: larger networks as they are, smaller ones by address.
+
+    An address of its own on one peer is not carried by another that has a network with it.
+    """
+    alone = {prefix for peer in peers for prefix in peer.allowed_ips if prefix.prefixlen == prefix.max_prefixlen}
     found: dict[str, tuple[Peer, set[Prefix]]] = {}
     for peer in peers:
-        hosts: set[Prefix] = set()
+        carried: set[Prefix] = set()
         for prefix in peer.allowed_ips:
-            step = prefix.max_prefixlen - 32 if prefix.version == 6 else 0
-            inside = [prefix] if prefix.prefixlen < 22 + step else list(prefix.subnets(new_prefix=32 + step))
-            hosts |= set(inside)
-        found[peer.public_key] = (replace(peer, allowed_ips=()), hosts)
+            if prefix in alone or prefix.max_prefixlen - prefix.prefixlen > 10:
+                carried.add(prefix)
+            else:
+                carried |= set(prefix.subnets(new_prefix=prefix.max_prefixlen)) - alone
+        found[peer.public_key] = (replace(peer, allowed_ips=()), carried)
     return found
 
 
