@@ -20,17 +20,15 @@ for warning in warnings(settings):
 stack = make_stack(settings)
 sites = make_sites(stack)
 edge = make_edge(stack)
-gateways = {
-    name: WgGateway(machine, stack, sites.hetzner[machine.site], edge) for name, machine in stack.plan.gateways.items()
-}
+gateways = {name: WgGateway(machine, stack, sites[machine.site], edge) for name, machine in stack.plan.gateways.items()}
 if edge is not None:
     edge.send_to({name: gateway.public_address for name, gateway in gateways.items()})
 spokes = {
-    name: WgSpoke(machine, stack, sites.networks[machine.site], gateways[stack.plan.gateway_of(machine).name])
+    name: WgSpoke(machine, stack, sites.get(machine.site), gateways[stack.plan.hangs_on(machine).name])
     for name, machine in stack.plan.spokes.items()
 }
 pools = {
-    name: InferencePool(pool, sites.networks.get(pool.site), gateways[stack.plan.gateway_of(pool).name])
+    name: InferencePool(pool, sites.get(pool.site), gateways[stack.plan.gateway_of(pool).name])
     for name, pool in stack.plan.pools.items()
 }
 push_everything(stack, gateways, spokes, pools, edge)

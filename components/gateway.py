@@ -5,23 +5,22 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import pulumi
-import pulumi_hcloud as hcloud
 
 from components.certificates import Certificate
-from components.clouds import hetzner
 from components.edge import Edge
 from components.keys import node_key
-from components.names import labels
+from components.machine import GatewayAddress, SiteNetwork
 from components.plan import Machine
+from components.pool_plan import PoolPlan
 from components.stack import Stack
 from components.userdata import entrance, gateway_user_data
 from overlay.model import CONTROL_PORT, WG_PORT
 
 
 class WgGateway(pulumi.ComponentResource):
-    """A WireGuard gateway on Hetzner: key, certificate, primary IP, firewall and server.
+    """A WireGuard gateway on any cloud: key, certificate, address and machine, behind a firewall of its own.
 
-    The address outlives the server, and so do key and certificate: a gateway made anew is the same to its spokes.
+    The address outlives the machine, and so do key and certificate: a gateway made anew is the same to its spokes.
     """
 
     public_address: pulumi.Output[str]
@@ -33,7 +32,7 @@ class WgGateway(pulumi.ComponentResource):
     public_key: pulumi.Output[str]
     """Its WireGuard public key."""
     server_id: pulumi.Output[str]
-    """Hetzner's id of its server; another one after the server was made anew."""
+    """Its cloud's id of its machine; another one after the machine was made anew."""
     serving: Certificate | None
     """What it shows to clients; None when it answers no requests."""
 
@@ -41,7 +40,7 @@ class WgGateway(pulumi.ComponentResource):
         self,
         machine: Machine,
         stack: Stack,
-        network: hetzner.HetznerNetwork,
+        network: SiteNetwork,
         edge: Edge | None,
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
@@ -50,38 +49,25 @@ class WgGateway(pulumi.ComponentResource):
         super().__init__("hybrid-wireguard:index:WgGateway", name, {}, opts)
         self.machine = machine
         self._stack = stack
-        self._told: dict[str | None, pulumi.Output[Mapping[str, str]]] = {}
+        self._told: dict[str, pulumi.Output[Mapping[str, str]]] = {}
         child = pulumi.ResourceOptions(parent=self)
         kept = pulumi.ResourceOptions(parent=self, protect=settings.protect)
         key = node_key(name, settings.private_keys.get(name), kept)
-        address = hetzner.primary_ip(name, machine, protect=settings.protect, parent=self)
-        addresses = [address.ip_address, str(machine.address)]
+        address = network.gateway_address(machine, self)
+        addresses = [address.ipv4, str(machine.address), *self._more_addresses(address)]
         certificate = stack.authority.issue(name, addresses=addresses, opts=child)
         self.serving = None
         if edge is not None:
             self.serving = edge.certificate or stack.authority.issue_serving(
                 name, names=settings.load_balancer.names, addresses=addresses, opts=child
             )
-        firewall = hetzner.firewall(
-            f"{name}-firewall",
-            resource_name=machine.resource_name,
-            labels=labels(settings, node=name, site=machine.site),
-            rules=hetzner.gateway_rules(settings, None if edge is None else edge.sources),
-            parent=self,
-        )
-        server = network.server(
-            machine,
-            gateway_user_data(stack, machine, key=key, certificate=certificate),
-            firewall.id.apply(int),
-            hcloud.ServerPublicNetArgs(ipv4_enabled=True, ipv4=address.id.apply(int), ipv6_enabled=True),
-            self,
-            protect=settings.protect,
-        )
-        self.public_address = address.ip_address
-        self.endpoint = address.ip_address.apply(lambda ip: f"{ip}:{WG_PORT}")
-        self.url = address.ip_address.apply(lambda ip: f"https://{ip}:{CONTROL_PORT}")
+        user_data = gateway_user_data(stack, machine, key=key, certificate=certificate)
+        self.server_id = network.gateway(machine, address, user_data, None if edge is None else edge.sources, self)
+        self.public_address = address.ipv4
+        self._address6 = address.ipv6
+        self.endpoint = address.ipv4.apply(lambda ip: f"{ip}:{WG_PORT}")
+        self.url = address.ipv4.apply(lambda ip: f"https://{ip}:{CONTROL_PORT}")
         self.public_key = key.public
-        self.server_id = server.id
         self.register_outputs(
             {
                 "publicAddress": self.public_address,
@@ -92,19 +78,39 @@ class WgGateway(pulumi.ComponentResource):
             }
         )
 
+    def _more_addresses(self, address: GatewayAddress) -> list[pulumi.Input[str]]:
+        """Addresses of its certificates besides the two that gateways always had."""
+        private = self.machine.private_address
+        found: list[pulumi.Input[str]] = [] if private is None or not _names_private(self.machine) else [str(private)]
+        return found if address.ipv6 is None else [*found, address.ipv6]
+
     def told_to(self, spoke: Machine) -> pulumi.Output[Mapping[str, str]]:
         """How ``spoke`` reaches this gateway: at its private address when both are in its private network."""
         private = self.machine.private_address
-        if spoke.site == self.machine.site and private is not None:
-            return self._told_at(str(private))
-        return self.told_to_pools()
+        if spoke.lan and spoke.site == self.machine.site and private is not None:
+            return self._told_at(str(private), str(private))
+        if spoke.ipv6_only:
+            assert self._address6 is not None, "the settings' checks ask for a gateway with an IPv6 address"
+            return self._told_at("ipv6", self._address6.apply(lambda address: f"[{address}]"))
+        return self._told_at("ipv4", self.public_address)
 
-    def told_to_pools(self) -> pulumi.Output[Mapping[str, str]]:
-        """How machines of pools reach this gateway: at its address on the internet."""
-        return self._told_at(None)
+    def told_to_pool(self, pool: PoolPlan) -> pulumi.Output[Mapping[str, str]]:
+        """How machines of ``pool`` reach this gateway, whose certificate must name the address."""
+        private = self.machine.private_address
+        if pool.lan and pool.site == self.machine.site and private is not None and _names_private(self.machine):
+            return self._told_at(str(private), str(private))
+        return self._told_at("ipv4", self.public_address)
 
-    def _told_at(self, private: str | None) -> pulumi.Output[Mapping[str, str]]:
-        if private not in self._told:
-            host = self.public_address if private is None else pulumi.Output.from_input(private)
-            self._told[private] = entrance(self._stack, gateway_key=self.public_key, gateway_host=host)
-        return self._told[private]
+    def _told_at(self, which: str, host: pulumi.Input[str]) -> pulumi.Output[Mapping[str, str]]:
+        if which not in self._told:
+            output = pulumi.Output.from_input(host)
+            self._told[which] = entrance(self._stack, gateway_key=self.public_key, gateway_host=output)
+        return self._told[which]
+
+
+def _names_private(gateway: Machine) -> bool:
+    """Whether a gateway's certificates name its private address: not on Hetzner, where some were made without it.
+
+    Theirs would be issued anew, and a gateway keeps what its first boot told it.
+    """
+    return gateway.cloud != "hetzner"

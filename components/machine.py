@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from ipaddress import IPv4Network
-from typing import Any, Protocol
+from ipaddress import IPv4Network, ip_network
+from typing import Any, Protocol, TypeAlias, cast
 
 import pulumi
 
 from components.plan import Machine
 from components.pool_plan import PoolPlan
 from components.settings.types import Source
+
+Sources: TypeAlias = pulumi.Input[Sequence[pulumi.Input[str]]]
+"""Networks, as clouds' firewalls take them."""
 
 
 @dataclass(frozen=True)
@@ -28,11 +31,45 @@ class PoolGroup:
     identity: Mapping[str, Any] | None
 
 
-class SiteNetwork(Protocol):
-    """The network of one site: where spokes and pools are put."""
+@dataclass(frozen=True)
+class GatewayAddress:
+    """A gateway's addresses on the internet, which outlive its machine; ``ids`` are the cloud's, in the same order."""
 
-    def spoke(self, machine: Machine, user_data: pulumi.Input[str], parent: pulumi.Resource) -> pulumi.Output[str]:
-        """Registers the spoke's machine as a child of ``parent``; the machine's id in its cloud."""
+    ipv4: pulumi.Output[str]
+    ipv6: pulumi.Output[str] | None
+    ids: tuple[pulumi.Output[str], ...]
+
+
+@dataclass(frozen=True)
+class SpokeMachine:
+    """What a cloud made of a spoke: its id, and the address it can be called at; None for one that cannot be."""
+
+    id: pulumi.Output[str]
+    public_address: pulumi.Output[str] | None
+
+
+class SiteNetwork(Protocol):
+    """The network of one site: where gateways, spokes and pools are put. A site's gateway comes before the others."""
+
+    def gateway_address(self, machine: Machine, parent: pulumi.Resource) -> GatewayAddress:
+        """Registers the addresses of the gateway ``machine`` as children of ``parent``."""
+        ...
+
+    def gateway(
+        self,
+        machine: Machine,
+        address: GatewayAddress,
+        user_data: pulumi.Input[str],
+        clients: Sources | None,
+        parent: pulumi.Resource,
+    ) -> pulumi.Output[str]:
+        """Registers the gateway and what lets machines in to it, as children of ``parent``, and the routes that lead
+        to it; its id. Requests come from ``clients``; None when it answers none.
+        """
+        ...
+
+    def spoke(self, machine: Machine, user_data: pulumi.Input[str], parent: pulumi.Resource) -> SpokeMachine:
+        """Registers the spoke's machine as a child of ``parent``."""
         ...
 
     def pool(self, pool: PoolPlan, user_data: pulumi.Output[str], parent: pulumi.Resource) -> PoolGroup:
@@ -70,6 +107,12 @@ def fixed(parent: pulumi.Resource) -> pulumi.ResourceOptions:
 def cidrs(sources: Sequence[Source], *, ipv4_only: bool = False) -> list[str]:
     """Networks as clouds' firewalls take them."""
     return [str(source) for source in sources if not ipv4_only or isinstance(source, IPv4Network)]
+
+
+def of_version(version: int, sources: Sources) -> pulumi.Output[Sequence[str]]:
+    """Those of ``sources`` that are networks of the IP ``version``."""
+    found = cast("pulumi.Output[Sequence[str]]", pulumi.Output.from_input(sources))
+    return found.apply(lambda networks: [text for text in networks if ip_network(text).version == version])
 
 
 def in_a_name(source: Source) -> str:

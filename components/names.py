@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator, Mapping
 
 from components.settings.models import Settings
-from components.settings.places import gateway_address, is_first_address
+from components.settings.places import gateway_address, has_gateway, is_first_address
 from overlay.checks import Problem
 from overlay.model import is_node_name
 
@@ -19,6 +19,10 @@ BURST = "burst"
 """Values of the label ``role``."""
 RULES = ("wireguard", "overlay", "ssh")
 """What each spoke firewall rule is for; ends the names of GCP's rules."""
+TUNNELS, CONTROL, REQUESTS, LAN = GATEWAY_RULES = ("tunnels", "control", "requests", "lan")
+"""What each gateway firewall rule is for; ends the names of GCP's rules, and of AWS's group for requests."""
+GATEWAYS = "gateway"
+"""Ends the tag that a site's gateway has on GCP, and the name of its security group on AWS."""
 SPOKES = "spoke"
 """Ends the tag that a site's spokes have on GCP, and the name of their security group on AWS."""
 
@@ -39,6 +43,11 @@ def server_name(prefix: str, node: str, *, is_first: bool) -> str:
     a name ever moves while the machine lives.
     """
     return f"{prefix}-wg-gateway" if is_first else f"{prefix}-{node}"
+
+
+def address6_name(server: str) -> str:
+    """The name of the IPv6 address of the gateway that is called ``server``."""
+    return f"{server}-ipv6"
 
 
 def site_name(prefix: str, site: str, what: str = "") -> str:
@@ -86,14 +95,16 @@ def _derived(settings: Settings) -> Iterator[tuple[str, str, str]]:
     for name, gateway in settings.gateways.items():
         is_first = gateway.site in settings.sites and is_first_address(settings, gateway_address(settings, gateway))
         key, value = ("prefix", settings.prefix) if is_first else (f"gateways.{name}", name)
-        yield key, value, server_name(settings.prefix, name, is_first=is_first)
+        server = server_name(settings.prefix, name, is_first=is_first)
+        yield key, value, address6_name(server) if gateway.ipv6 else server
     for name, spoke in settings.spokes.items():
         if not _is_external(settings, spoke.site):
             yield f"spokes.{name}", name, server_name(settings.prefix, name, is_first=False)
     for name in settings.sites:
         if _is_external(settings, name):
             continue
-        for what in (*RULES, SPOKES):
+        has_rules = settings.sites[name].cloud != "hetzner" and has_gateway(settings, name)
+        for what in (*RULES, SPOKES, *((*GATEWAY_RULES, GATEWAYS) if has_rules else ())):
             yield f"sites.{name}", name, site_name(settings.prefix, name, what)
     for name, pool in settings.pools.items():
         yield f"pools.{name}", name, f"{name}-{'0' * _MEMBER_ID}"

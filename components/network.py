@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from components.clouds.aws import AwsNetwork
 from components.clouds.gcp import GcpNetwork
@@ -13,32 +12,23 @@ from components.settings.models import AwsSite, ExternalSite, GcpSite, HetznerSi
 from components.stack import Stack
 
 
-@dataclass(frozen=True)
-class Sites:
-    """The networks of all sites by name, and of those on Hetzner, where gateways stand."""
-
-    networks: Mapping[str, SiteNetwork]
-    hetzner: Mapping[str, HetznerNetwork]
-
-
-def make_sites(stack: Stack) -> Sites:
-    """Registers the network of each site where the stack makes machines."""
+def make_sites(stack: Stack) -> Mapping[str, SiteNetwork]:
+    """Registers the network of each site where the stack makes machines; all by their sites' names."""
     settings, keys = stack.settings, stack.keys
     pools = [pool for pool in settings.pools.values() if not pool.is_external]
     used = {m.site for m in (*settings.gateways.values(), *settings.spokes.values(), *pools)}
     sites = {name: site for name, site in settings.sites.items() if name in used}
-    hetzner: dict[str, HetznerNetwork] = {}
     networks: dict[str, SiteNetwork] = {}
     account_key = ssh_key(settings, keys.ssh_public) if any(s.cloud == "hetzner" for s in sites.values()) else None
     for name, site in sites.items():
         match site:
             case HetznerSite():
                 assert account_key is not None
-                networks[name] = hetzner[name] = HetznerNetwork(name, settings, site, account_key)
+                networks[name] = HetznerNetwork(name, settings, site, account_key)
             case AwsSite():
                 networks[name] = AwsNetwork(name, settings, site, keys.ssh_public)
             case GcpSite():
                 networks[name] = GcpNetwork(name, settings, site, keys.ssh_public)
             case ExternalSite():
                 pass
-    return Sites(networks, hetzner)
+    return networks

@@ -41,7 +41,7 @@ class InferencePool(pulumi.ComponentResource):
         self.plan = pool
         token = pool_token(pool.name, pool.token_revision, pulumi.ResourceOptions(parent=self))
         self.token, self.token_digest = token.token, token.digest
-        told = gateway.told_to_pools()
+        told = gateway.told_to_pool(pool)
         if pool.is_external:
             self.join_script = join_script(pool, told=told)
             self.group = PoolGroup(None, None, None)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv6Address
 
 import pulumi
 
@@ -31,7 +31,8 @@ from overlay.model import CONTROL_PORT, WG_PORT
 
 LIMITS: Mapping[str, int] = {"hetzner": 32 * 1024, "aws": 16 * 1024, "gcp": 256 * 1024}
 """Bytes of user data that a cloud takes (Hetzner Cloud API, create a server; EC2 user guide, instance user data;
-Compute Engine documentation, metadata values). A document may have half, which leaves room for what is to come."""
+Compute Engine documentation, metadata values). A document may have half, which leaves room for what is to come; a
+gateway's, which is as small as the smallest of them anywhere, and a pool's with the user's scripts may have all."""
 KEY_PEM_BYTES = 227
 """A P-256 key in SEC 1 form (RFC 5915) is 121 bytes of DER."""
 CERTIFICATE_PEM_BYTES = 1000
@@ -42,6 +43,7 @@ _KEY = "Ag" + "A" * 41 + "="
 _TOKEN = "A" * 43
 """Stands for a join token: base64url of 32 bytes."""
 _ADDRESS = IPv4Address("255.255.255.254")
+_ADDRESS6 = IPv6Address(2**128 - 1)
 
 
 def placeholder_pem(kind: str, length: int) -> str:
@@ -51,9 +53,13 @@ def placeholder_pem(kind: str, length: int) -> str:
     return f"-----BEGIN {kind}-----\n" + ("A" * 64 + "\n") * lines + f"-----END {kind}-----\n"
 
 
-def certificate_bytes(*names: str) -> int:
-    """The bound on a certificate that holds ``names``, at most three: base64 has four characters for three bytes."""
-    return CERTIFICATE_PEM_BYTES - (3 * MAX_NAME - sum(map(len, names))) * 4 // 3
+def certificate_bytes(*names: str, more: Sequence[IPv4Address | IPv6Address] = ()) -> int:
+    """The bound on a certificate that holds ``names``, at most three, and ``more`` addresses than two of IPv4.
+
+    Base64 has four characters for three bytes. An address takes two bytes besides its own, and a line has its end.
+    """
+    addresses = sum(len(address.packed) + 2 for address in more)
+    return CERTIFICATE_PEM_BYTES - (3 * MAX_NAME - sum(map(len, names))) * 4 // 3 + addresses * 3 // 2
 
 
 def gateway_user_data(stack: Stack, machine: Machine, *, key: NodeKey, certificate: Certificate) -> pulumi.Output[str]:
@@ -75,7 +81,10 @@ def gateway_user_data(stack: Stack, machine: Machine, *, key: NodeKey, certifica
 def entrance(
     stack: Stack, *, gateway_key: pulumi.Output[str], gateway_host: pulumi.Output[str]
 ) -> pulumi.Output[Mapping[str, str]]:
-    """What all machines that reach a gateway at ``gateway_host`` are told alike; made once, since it is waited for."""
+    """What all machines that reach a gateway at ``gateway_host`` are told alike; made once, since it is waited for.
+
+    The host is an IPv4 address, or for spokes an IPv6 address in brackets.
+    """
     return pulumi.Output.all(
         gateway_key=gateway_key,
         gateway_host=gateway_host,
@@ -87,7 +96,7 @@ def entrance(
 def spoke_user_data(
     stack: Stack, machine: Machine, gateway: Machine, *, key: NodeKey, told: pulumi.Output[Mapping[str, str]]
 ) -> pulumi.Output[str]:
-    """The first-boot document of the spoke ``machine``, which enters by ``gateway``; secret as its key is."""
+    """The first-boot document of the spoke ``machine``, which hangs on ``gateway``; secret as its key is."""
 
     def render(private: str, told: Mapping[str, str]) -> str:
         return render_spoke(_spoke_boot(stack.plan, machine, gateway, {**told, "private": private}))
@@ -134,6 +143,7 @@ def _gateway_boot(settings: Settings, plan: Plan, machine: Machine, values: Mapp
         signing_public_key=values["signing"],
         seal_key=values["seal"],
         admin_cidrs=settings.admin_cidrs,
+        overlay6=settings.overlay6,
     )
 
 
@@ -150,6 +160,7 @@ def _spoke_boot(plan: Plan, machine: Machine, gateway: Machine, values: Mapping[
         gateway_address=gateway.address,
         ca_pem=values["authority"],
         signing_public_key=values["signing"],
+        overlay6=plan.network.overlay6,
     )
 
 
@@ -167,28 +178,30 @@ def _pool_boot(pool: PoolPlan, values: Mapping[str, str]) -> PoolBoot:
     )
 
 
-def _placeholders(settings: Settings, name: str) -> dict[str, str]:
+def _placeholders(settings: Settings, name: str, machine: Machine | None = None) -> dict[str, str]:
     """What stands for the values that the machine ``name`` is told, each as long as the longest can be."""
     issuer = settings.prefix
+    private = machine is not None and machine.private_address is not None
+    more = [*([_ADDRESS] if private else []), *([_ADDRESS6] if machine is not None and machine.ipv6 else [])]
     return {
         "private": _KEY,
-        "certificate": placeholder_pem("CERTIFICATE", certificate_bytes(issuer, name, name)),
+        "certificate": placeholder_pem("CERTIFICATE", certificate_bytes(issuer, name, name, more=more)),
         "tls_key": placeholder_pem("EC PRIVATE KEY", KEY_PEM_BYTES),
         "authority": placeholder_pem("CERTIFICATE", certificate_bytes(issuer, issuer)),
         "signing": _KEY,
         "seal": _KEY,
         "token": _TOKEN,
         "gateway_key": _KEY,
-        "gateway_host": str(_ADDRESS),
+        "gateway_host": f"[{_ADDRESS6}]" if machine is not None and machine.ipv6_only else str(_ADDRESS),
     }
 
 
 def largest_user_data(settings: Settings, plan: Plan, machine: Machine) -> int:
     """Bytes that the machine's document has at most, whatever its secrets; BootError when it cannot be rendered."""
-    values = _placeholders(settings, machine.name)
+    values = _placeholders(settings, machine.name, machine)
     if machine.role == "gateway":
         return len(render_gateway(_gateway_boot(settings, plan, machine, values)))
-    return len(render_spoke(_spoke_boot(plan, machine, plan.gateway_of(machine), values)))
+    return len(render_spoke(_spoke_boot(plan, machine, plan.hangs_on(machine), values)))
 
 
 def largest_pool_user_data(settings: Settings, pool: PoolPlan) -> int:
@@ -218,7 +231,7 @@ def _script_problem(pool: PoolPlan, key: str, scripts: Mapping[str, str], error:
 
 
 def size_problems(settings: Settings) -> list[Problem]:
-    """Machines whose user data could be larger than half of what their cloud takes; a pool's, than all of it.
+    """Machines whose user data could be larger than half of what their cloud takes; a gateway's or pool's, than all.
 
     All spokes of a cloud differ by name and address only, so the one with the longest name stands for them.
     """
@@ -234,7 +247,7 @@ def size_problems(settings: Settings) -> list[Problem]:
         except BootError as error:
             found.append(Problem(f"{kind}.{machine.name}", machine.name, str(error), remedy))
             continue
-        limit = LIMITS[machine.cloud] // 2
+        limit = LIMITS[machine.cloud] // (1 if machine.role == "gateway" else 2)
         if size > limit:
             reason = f"its user data could have {size} bytes, and may have {limit}"
             found.append(Problem(f"{kind}.{machine.name}", machine.name, reason, remedy))

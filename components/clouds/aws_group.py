@@ -12,6 +12,7 @@ import pulumi
 import pulumi_aws as aws
 
 from components.clouds.aws_security import SecurityGroups
+from components.clouds.aws_vpc import Place
 from components.machine import PoolGroup, fixed
 from components.pool_plan import PoolPlan
 from components.settings.models import AwsSite
@@ -29,15 +30,6 @@ _ASSUME = json.dumps(
 
 
 @dataclass(frozen=True)
-class Place:
-    """Where instances go; ``ready`` must exist before one boots, or it would have no way out and install nothing."""
-
-    vpc_id: pulumi.Output[str]
-    subnet_id: pulumi.Output[str]
-    ready: tuple[pulumi.Resource, ...]
-
-
-@dataclass(frozen=True)
 class Image:
     """An AMI: its id, and what it calls its root volume."""
 
@@ -50,6 +42,7 @@ class Ground:
     """What of its site a group stands on."""
 
     site: AwsSite
+    vpc_id: pulumi.Output[str]
     place: Place
     key_name: pulumi.Output[str]
     image: Image
@@ -122,7 +115,7 @@ def _template(
 ) -> aws.ec2.LaunchTemplate:
     """What every new instance is; its type is the group's to choose."""
     region = ground.site.region
-    groups = SecurityGroups(pool.name, ground.place.vpc_id, region, tags, parent)
+    groups = SecurityGroups(pool.name, ground.vpc_id, region, tags, parent)
     closed = groups.group(
         f"{pool.name}-closed", pool.resource_name, "Nothing in: machines of the pool call the gateway"
     )

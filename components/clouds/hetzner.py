@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TypeAlias
+from ipaddress import ip_network
 
 import pulumi
 import pulumi_hcloud as hcloud
 
 from components import names
 from components.clouds.hetzner_servers import IGNORED, Ground, PrivateNetwork, make_servers
-from components.machine import PoolGroup, cidrs, fixed, machine_options
+from components.machine import (
+    GatewayAddress,
+    PoolGroup,
+    Sources,
+    SpokeMachine,
+    cidrs,
+    fixed,
+    machine_options,
+)
 from components.plan import Machine
 from components.pool_plan import PoolPlan
 from components.settings.models import HetznerSite, Settings
@@ -28,8 +35,6 @@ NETWORK_ZONES = {
 }
 """Network zone of each location (docs.hetzner.com, Cloud locations)."""
 ANYWHERE = cidrs(EVERYWHERE)
-Sources: TypeAlias = pulumi.Input[Sequence[pulumi.Input[str]]]
-"""Networks, as Hetzner's firewalls take them."""
 
 
 def ssh_key(settings: Settings, public_key: pulumi.Input[str]) -> hcloud.SshKey:
@@ -55,7 +60,7 @@ def _ssh_rules(settings: Settings) -> list[hcloud.FirewallRuleArgs]:
     return [_inbound("tcp", admins, "22", "SSH for administrators")] if admins else []
 
 
-def gateway_rules(settings: Settings, clients: Sources | None) -> list[hcloud.FirewallRuleArgs]:
+def _gateway_rules(settings: Settings, clients: Sources | None) -> list[hcloud.FirewallRuleArgs]:
     """What a gateway lets in: WireGuard and its rotation port, the control plane, SSH for administrators, requests.
 
     ``clients`` are the networks that requests may come from; None when it answers none.
@@ -70,7 +75,7 @@ def gateway_rules(settings: Settings, clients: Sources | None) -> list[hcloud.Fi
     ]
 
 
-def spoke_rules(settings: Settings) -> list[hcloud.FirewallRuleArgs]:
+def _spoke_rules(settings: Settings) -> list[hcloud.FirewallRuleArgs]:
     """What a spoke lets in: WireGuard, everything from the overlay, SSH for administrators."""
     overlay = [str(settings.overlay)]
     return [
@@ -82,12 +87,14 @@ def spoke_rules(settings: Settings) -> list[hcloud.FirewallRuleArgs]:
     ]
 
 
-def primary_ip(name: str, machine: Machine, *, protect: bool, parent: pulumi.Resource) -> hcloud.PrimaryIp:
-    """The gateway's address: it outlives its server, so spokes never need to be told another one."""
+def _primary_ip(
+    name: str, resource_name: str, version: str, machine: Machine, *, protect: bool, parent: pulumi.Resource
+) -> hcloud.PrimaryIp:
+    """An address of the gateway: it outlives its server, so spokes never need to be told another one."""
     return hcloud.PrimaryIp(
-        f"{name}-address",
-        name=machine.resource_name,
-        type="ipv4",
+        name,
+        name=resource_name,
+        type=version,
         assignee_type="server",
         auto_delete=False,
         location=machine.location,
@@ -97,7 +104,12 @@ def primary_ip(name: str, machine: Machine, *, protect: bool, parent: pulumi.Res
     )
 
 
-def firewall(
+def _first_host(network: str) -> str:
+    """The address that a server has of its IPv6 network (docs.hetzner.com, Primary IPs: servers come up with ::1)."""
+    return str(ip_network(network, strict=False).network_address + 1)
+
+
+def _firewall(
     name: str,
     *,
     resource_name: str,
@@ -126,13 +138,15 @@ class HetznerNetwork(pulumi.ComponentResource):
         """``name`` is the site's; ``ssh_key`` is what its servers let administrators in with."""
         super().__init__("hybrid-wireguard:index:HetznerNetwork", name, {}, opts)
         labels = names.labels(settings, site=name)
+        self._name = name
+        self._settings = settings
+        self._site = site
         self._ssh_key = ssh_key
-        self._prefix = settings.prefix
-        spokes_firewall = firewall(
+        spokes_firewall = _firewall(
             f"{name}-firewall",
             resource_name=names.site_name(settings.prefix, name),
             labels=labels,
-            rules=spoke_rules(settings),
+            rules=_spoke_rules(settings),
             parent=self,
         )
         self._firewall_id = spokes_firewall.id.apply(int)
@@ -164,16 +178,66 @@ class HetznerNetwork(pulumi.ComponentResource):
         )
         return PrivateNetwork(network_id, (subnet,))
 
-    def spoke(self, machine: Machine, user_data: pulumi.Input[str], parent: pulumi.Resource) -> pulumi.Output[str]:
-        """Registers the spoke's server as a child of ``parent``; its id."""
-        public = hcloud.ServerPublicNetArgs(ipv4_enabled=machine.public, ipv6_enabled=machine.public)
-        return self.server(machine, user_data, self._firewall_id, public, parent).id
+    def gateway_address(self, machine: Machine, parent: pulumi.Resource) -> GatewayAddress:
+        """Registers primary addresses as children of ``parent``."""
+        name, protect = machine.name, self._settings.protect
+        ipv4 = _primary_ip(f"{name}-address", machine.resource_name, "ipv4", machine, protect=protect, parent=parent)
+        if not machine.ipv6:
+            return GatewayAddress(ipv4.ip_address, None, (ipv4.id,))
+        name6 = names.address6_name(machine.resource_name)
+        ipv6 = _primary_ip(f"{name}-address6", name6, "ipv6", machine, protect=protect, parent=parent)
+        return GatewayAddress(ipv4.ip_address, ipv6.ip_network.apply(_first_host), (ipv4.id, ipv6.id))
+
+    def gateway(
+        self,
+        machine: Machine,
+        address: GatewayAddress,
+        user_data: pulumi.Input[str],
+        clients: Sources | None,
+        parent: pulumi.Resource,
+    ) -> pulumi.Output[str]:
+        """Registers the gateway's server and firewall as children of ``parent``, and the route to it; its id."""
+        firewall = _firewall(
+            f"{machine.name}-firewall",
+            resource_name=machine.resource_name,
+            labels=names.labels(self._settings, node=machine.name, site=machine.site),
+            rules=_gateway_rules(self._settings, clients),
+            parent=parent,
+        )
+        ipv4, *ipv6 = (id_.apply(int) for id_ in address.ids)
+        public = hcloud.ServerPublicNetArgs(
+            ipv4_enabled=True, ipv4=ipv4, ipv6_enabled=True, ipv6=ipv6[0] if ipv6 else None
+        )
+        server = self._server(
+            machine, user_data, firewall.id.apply(int), public, parent, protect=self._settings.protect
+        )
+        if self._site.overlay_routes and self.private is not None and machine.private_address is not None:
+            options = fixed(self)
+            options.depends_on = list(self.private.ready)
+            hcloud.NetworkRoute(
+                f"{self._name}-overlay-route",
+                network_id=self.private.id,
+                destination=str(self._settings.overlay),
+                gateway=str(machine.private_address),
+                opts=options,
+            )
+        return server.id
+
+    def spoke(self, machine: Machine, user_data: pulumi.Input[str], parent: pulumi.Resource) -> SpokeMachine:
+        """Registers the spoke's server as a child of ``parent``."""
+        public = hcloud.ServerPublicNetArgs(
+            ipv4_enabled=machine.public, ipv6_enabled=machine.public or machine.ipv6_only
+        )
+        server = self._server(machine, user_data, self._firewall_id, public, parent)
+        if machine.ipv6_only:
+            return SpokeMachine(server.id, server.ipv6_address.apply(lambda address: f"[{address}]"))
+        return SpokeMachine(server.id, server.ipv4_address if machine.public else None)
 
     def pool(self, pool: PoolPlan, user_data: pulumi.Output[str], parent: pulumi.Resource) -> PoolGroup:
         """Registers the pool's servers as children of ``parent``."""
-        return make_servers(pool, Ground(self._prefix, self._ssh_key, self.private), user_data, parent)
+        return make_servers(pool, Ground(self._settings.prefix, self._ssh_key, self.private), user_data, parent)
 
-    def server(
+    def _server(
         self,
         machine: Machine,
         user_data: pulumi.Input[str],
