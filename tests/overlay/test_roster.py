@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 
-from overlay.model import Network, Node, Role, Site
-from overlay.roster import Roster, RosterError, canonical, content_digest, parse
+from overlay.model import EXTERNAL, Network, Node, Role, Site
+from overlay.pools import Pool
+from overlay.roster import Roster, RosterError, canonical, content_digest, parse, with_ranges
 from overlay.signing import credentials_message, release_message, roster_message
 
 SITE = Site("hetzner", "hetzner", IPv4Network("10.100.1.0/24"), "fsn1")
@@ -26,6 +27,7 @@ def node(name: str, address: str, role: Role, number: int, endpoint: str | None 
     return Node(name, "hetzner", IPv4Address(address), role, key(number), endpoint)
 
 
+POOL = Pool("burst", "hetzner", IPv4Network("10.100.1.128/26"), 4, "0" * 64, 30, 60, 8000, "/health", group="inference")
 ROSTER = Roster(
     number=7,
     network=Network(IPv4Network("10.100.0.0/16"), (SITE,), "hub"),
@@ -71,6 +73,79 @@ def test_the_content_digest_ignores_the_number_and_nothing_else() -> None:
     assert content_digest(replace(ROSTER, mtu=1380)) != content_digest(ROSTER)
 
 
+LATE = replace(
+    ROSTER,
+    network=with_ranges(
+        replace(
+            ROSTER.network,
+            sites=(
+                replace(SITE, lan=IPv4Network("10.0.0.0/16"), lan_group="admin"),
+                Site("me", EXTERNAL, IPv4Network("10.100.9.0/24"), "home"),
+            ),
+            topology="mesh",
+            overlay6=IPv6Network("fd12:3456:789a::/48"),
+            groups={"admin": ("all",), "inference": ("inference", "loadbalancer")},
+            domain="gpu.internal",
+        ),
+        [POOL],
+    ),
+    nodes=(
+        replace(ROSTER.nodes[0], lan=True, lan_endpoint="10.0.0.2:51820"),
+        replace(ROSTER.nodes[1], group="inference", lan=True),
+        Node("laptop", "me", IPv4Address("10.100.9.1"), "spoke", key(3), group="admin"),
+    ),
+    pools=(POOL,),
+)
+
+
+def late(change: Callable[[dict[str, Any]], object]) -> bytes:
+    document = json.loads(canonical(LATE))
+    change(document)
+    return json.dumps(document, sort_keys=True, separators=(",", ":")).encode()
+
+
+def test_everything_that_version_4_added_comes_back_from_its_bytes() -> None:
+    assert parse(canonical(LATE)) == LATE
+    assert LATE.network.ranges == ((POOL.addresses, "inference"),)
+    assert canonical(replace(LATE, nodes=LATE.nodes[::-1])) == canonical(LATE)
+
+
+def test_the_bytes_of_version_4_stay_as_they_are() -> None:
+    """Machines verify a signature over them, and an older or a newer release must make the same."""
+    document = json.loads(canonical(replace(LATE, nodes=LATE.nodes[:1], pools=())))
+    assert document["network"] == {
+        "overlay": "10.100.0.0/16", "overlay6": "fd12:3456:789a::/48", "topology": "mesh", "mtu": 1420,
+        "domain": "gpu.internal", "groups": {"admin": ["all"], "inference": ["inference", "loadbalancer"]},
+        "sites": {
+            "hetzner": {
+                "cloud": "hetzner", "subnet": "10.100.1.0/24", "region": "fsn1", "lan": "10.0.0.0/16",
+                "lan_group": "admin",
+            },
+            "me": {"cloud": "external", "subnet": "10.100.9.0/24", "region": "home", "lan": None, "lan_group": None},
+        },
+    }  # fmt: skip
+    assert document["nodes"]["gw"] == {
+        "site": "hetzner", "role": "gateway", "address": "10.100.0.1", "public_key": key(1), "group": "", "lan": True,
+        "endpoint": "198.51.100.1:51820", "lan_endpoint": "10.0.0.2:51820",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("version", [1, 2, 3])
+def test_rosters_of_earlier_versions_are_read_and_know_nothing_of_what_came_later(version: int) -> None:
+    old = replace(ROSTER, version=version)
+    assert parse(canonical(old)) == old
+    assert b"group" not in canonical(old)
+    assert b"lan" not in canonical(old).replace(b"load_balancer", b"")
+    newer = json.loads(canonical(old))
+    newer["network"]["domain"] = "wg.internal"
+    with pytest.raises(RosterError, match="unknown field 'domain'"):
+        parse(json.dumps(newer, sort_keys=True, separators=(",", ":")).encode())
+
+
+def test_ranges_have_a_group_only_where_there_are_groups() -> None:
+    assert with_ranges(ROSTER.network, [POOL]).ranges == ()
+
+
 REFUSALS: list[tuple[str, bytes, str]] = [
     ("truncated", canonical(ROSTER)[:-1], "not JSON"),
     ("empty", b"", "not JSON"),
@@ -99,6 +174,28 @@ REFUSALS: list[tuple[str, bytes, str]] = [
     ("two nodes, one key", changed(lambda d: d["nodes"]["hetzner-1"].update(public_key=key(1))), "already"),
     ("unknown site", changed(lambda d: d["nodes"]["gw"].update(site="moon")), "no such site"),
     ("unknown topology", changed(lambda d: d["network"].update(topology="ring")), "no such topology"),
+    ("no groups", late(lambda d: d["network"].pop("groups")), "groups: missing"),
+    ("groups as a list", late(lambda d: d["network"].update(groups=[])), "groups: an object"),
+    ("a group that is no list", late(lambda d: d["network"]["groups"].update(admin="all")), "admin: a list of texts"),
+    ("unknown group reached", late(lambda d: d["network"]["groups"].update(admin=["b"])), "no such group"),
+    ("group of a node", late(lambda d: d["nodes"]["laptop"].update(group="b")), "laptop.group = b: no such group"),
+    ("no group of a node", late(lambda d: d["nodes"]["laptop"].update(group="")), "everybody is in one"),
+    ("group null", late(lambda d: d["nodes"]["laptop"].update(group=None)), "group: a text"),
+    ("group missing", late(lambda d: d["nodes"]["laptop"].pop("group")), "group: missing"),
+    ("group of a pool", late(lambda d: d["pools"]["burst"].update(group="b")), "pools.burst.group = b"),
+    ("group of a lan", late(lambda d: d["network"]["sites"]["hetzner"].update(lan_group=None)), "lanGroup = nothing"),
+    ("lan of a site", late(lambda d: d["network"]["sites"]["hetzner"].update(lan="10.0.0.1/16")), "hetzner.lan"),
+    ("lan of a node", late(lambda d: d["nodes"]["gw"].update(lan=1)), "gw.lan: true or false"),
+    ("lan of a pool", late(lambda d: d["pools"]["burst"].update(lan="yes")), "burst.lan: true or false"),
+    ("lan endpoint", late(lambda d: d["nodes"]["gw"].update(lan_endpoint="10.0.0.2")), "not host:port"),
+    ("overlay6 of IPv4", late(lambda d: d["network"].update(overlay6="10.0.0.0/8")), "overlay6"),
+    ("overlay6 of the internet", late(lambda d: d["network"].update(overlay6="2001:db8::/48")), "unique local"),
+    ("overlay6 too small", late(lambda d: d["network"].update(overlay6="fd12::/97")), "unique local"),
+    ("overlay6 long", late(lambda d: d["network"].update(overlay6="fd12:0::/48")), "canonical"),
+    ("domain", late(lambda d: d["network"].update(domain="WG")), "no domain name"),
+    ("no domain", late(lambda d: d["network"].update(domain="")), "domain: a text"),
+    ("two gateways of a site", late(lambda d: d["nodes"]["hetzner-1"].update(role="gateway")), "gateway already"),
+    ("gateway elsewhere", late(lambda d: d["nodes"]["laptop"].update(role="gateway")), "not the stack's"),
     ("no gateway", changed(lambda d: d["nodes"].pop("gw")), "no gateway"),
 ]
 

@@ -7,8 +7,8 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Network
 
 import pytest
 
-from overlay.addresses import AddressError, address_of
-from overlay.model import Network, Node, Peer, Site, is_endpoint, is_node_name, is_wireguard_key
+from overlay.addresses import AddressError, address6, address_of, network6
+from overlay.model import EXTERNAL, Network, Node, Peer, Site, is_endpoint, is_node_name, is_wireguard_key
 from overlay.mtu import wireguard_mtu
 from overlay.topology import (
     TOPOLOGIES,
@@ -161,12 +161,27 @@ def test_a_name_that_gives_no_host_of_the_subnet_is_refused_with_the_remedy(name
 
 
 @pytest.mark.parametrize(
+    ("overlay6", "network", "twin"),
+    [
+        ("fd12:3456:789a::/48", "10.100.2.1/32", "fd12:3456:789a::a64:201/128"),
+        ("fd12:3456:789a::/48", "10.100.0.0/16", "fd12:3456:789a::a64:0/112"),
+        ("fd00:0:0:1:2:3::/96", "10.0.0.0/8", "fd00:0:0:1:2:3:a00:0/104"),
+    ],
+)
+def test_an_ipv6_address_ends_with_the_ipv4_address(overlay6: str, network: str, twin: str) -> None:
+    prefix, own = IPv6Network(overlay6), IPv4Network(network)
+    assert network6(prefix, own) == IPv6Network(twin)
+    assert address6(prefix, own.network_address) == IPv6Network(twin).network_address
+
+
+@pytest.mark.parametrize(
     ("clouds", "private", "mtu"),
     [
         (["hetzner", "aws"], False, 1420),
         (["hetzner", "gcp"], False, 1380),
         (["hetzner"], True, 1370),
         (["gcp"], True, 1370),
+        ([EXTERNAL, "gcp"], False, 1380),
         ([], False, 1420),
     ],
 )
