@@ -28,9 +28,12 @@ def trust(files: Path) -> ssl.SSLContext:
 
 
 class ControlPlane:
-    """The control plane at ``address`` and ``port``; ``token``, if any, goes with every request."""
+    """The control plane at ``address``, or the host of that name, and ``port``.
 
-    def __init__(self, address: IPv4Address, port: int, tls: ssl.SSLContext, token: str | None = None) -> None:
+    ``token``, if any, goes with every request.
+    """
+
+    def __init__(self, address: IPv4Address | str, port: int, tls: ssl.SSLContext, token: str | None = None) -> None:
         self._place = str(address), port
         self._tls = tls
         self._headers = {} if token is None else {"Authorization": f"Bearer {token}"}

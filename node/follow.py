@@ -68,6 +68,7 @@ class Follower:
         """Store the gateway's release if it is newer than this one, by the first way on which it answers."""
         *ways, last = self._gateways()
         for gateway in ways:
+            self._beat()
             with contextlib.suppress(OSError, ValueError):
                 return self._take(gateway)
         return self._take(last)

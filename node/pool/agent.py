@@ -14,6 +14,8 @@ from node.control import ControlPlane, trust
 from node.follow import Follower
 from node.joining import Answer, JoinError, Proof, Request
 from node.log import say
+from node.network.agent import Myself, Parts
+from node.network.running import network
 from node.pool import keys
 from node.pool.client import Backoff, Client, RefusalError
 from node.pool.drain import Farewell
@@ -53,18 +55,20 @@ class Agent:
         system: System,
         cloud: Cloud,
         tunnel: Tunnel,
+        parts: Parts,
         own: int,
     ) -> None:
         self.terminated = False
         self.stop = threading.Event()
         self._config = config
-        self._membership = membership
         self._pulse = pulse
         self._system = system
         self._cloud = cloud
         self._tunnel = tunnel
         self._state = State(config.state)
-        self._client = Client(config, trust(config.files))
+        tls = trust(config.files)
+        self._client = Client(config, membership, tls)
+        self._network = network(config, tls, parts, self._myself, lambda: None, self.stop)
         self._watcher = Watcher(cloud, self.stop)
         self._follower = Follower(config, own, self._gateways, self.stop)
         self._backoff = Backoff()
@@ -91,14 +95,14 @@ class Agent:
             if self._shuts_down():
                 self._end_with_the_machine()
         finally:
-            self.stop.set()
+            self._network.end()
             for thread in threads:
                 if thread.is_alive():
                     thread.join(1.0)
         return int(self._is_failed)
 
     def _helpers(self) -> tuple[Callable[[], None], ...]:
-        return self._watcher.run, self._follower.run
+        return self._watcher.run, self._follower.run, self._network.rounds, self._network.questions
 
     def _guarded(self, run: Callable[[], None]) -> Callable[[], None]:
         """``run`` so that its failure ends the agent."""
@@ -116,12 +120,20 @@ class Agent:
     def _gateways(self) -> list[ControlPlane]:
         """Whom to ask for a release: a machine that cannot join gets what mends that on the internet."""
         lease = self._state.lease
-        return [self._client.overlay(lease), self._client.public] if lease else [self._client.public]
+        return [self._client.overlay(lease), *self._client.public] if lease else self._client.public
+
+    def _myself(self) -> Myself | None:
+        """Who this machine is in the network, while it has a lease and a tunnel."""
+        lease = self._state.lease
+        if lease is None or self._state.has_ended or not self._system.has_interface():
+            return None
+        return Myself(lease.name, lease.address, lease.control)
 
     def _begin(self) -> None:
         """The state, and the tunnel as it was before: a boot must not wait for the gateway."""
         self._pulse.beat()
         self._state.load()
+        self._client.home = self._state.home
         self._boot = self._system.boot_id()
         if self._state.departure and self._state.departure.boot != self._boot:
             self._state.stay()
@@ -219,15 +231,15 @@ class Agent:
             proof = self._proof(public_key)
             ticket = lease.ticket if lease else None
             self._pulse.beat()
-            answer = self._client.join(
-                Request(pool, public_key, instance_id, None, ticket, proof),
-                identity.private_key,
-                self._membership.gateway_public_key,
-            )
+            request = Request(pool, public_key, instance_id, None, ticket, proof)
+            answer = self._client.join(request, identity.private_key)
+            if self._client.home:
+                self._state.move(self._client.home)
             if answer != lease or not self._tunnel.is_configured:
                 self._pulse.beat()
                 self._tunnel.keep(configuration(identity.private_key, answer))
                 say(f"joined as {answer.name} at {answer.address}")
+            self._network.agent.join(answer.name, answer.peers, _moved(lease, answer))
             self._state.keep(answer)
         except RefusalError as error:
             self._tell("join", f"cannot join: {error}")
@@ -371,3 +383,9 @@ class Agent:
         if problem != self._problems.get(about):
             say(problem)
         self._problems[about] = problem
+
+
+def _moved(before: Answer | None, answer: Answer) -> set[str]:
+    """The public keys of the peers that stand elsewhere now."""
+    known = {peer.public_key: peer.endpoint for peer in before.peers} if before else {}
+    return {each.public_key for each in answer.peers if known.get(each.public_key, each.endpoint) != each.endpoint}

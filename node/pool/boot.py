@@ -7,6 +7,7 @@ import signal
 from node import config as machine
 from node import release
 from node.log import say
+from node.network.running import machine_parts
 from node.pool.agent import Agent
 from node.pool.system import Systemd
 from node.pool.tunnel import Tunnel
@@ -57,6 +58,7 @@ def main(pulse: int) -> int:
         system,
         _cloud(membership.cloud),
         Tunnel(system),
+        machine_parts(),
         release.running().number,
     )
 

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from node import files
 from node.joining import Answer, answer_body, parse_answer
 from node.log import say
+from node.pool.client import Home
 from overlay.model import is_wireguard_key
 
 _REMEDY = "The machine goes on without it and joins again."
@@ -48,6 +49,8 @@ class State:
         self.has_ended = False
         """Whether the machine has given the lease back; its ticket is of use yet."""
         self.departure: Departure | None = None
+        self.home: Home | None = None
+        """Where a gateway sent this machine to join."""
 
     @property
     def is_set_up(self) -> bool:
@@ -58,6 +61,7 @@ class State:
         self.identity = self._read("identity.json", _identity)
         self.lease, self.has_ended = self._read("lease.json", _lease) or (None, False)
         self.departure = self._read("departure.json", _departure)
+        self.home = self._read("home.json", _home)
         if self.identity is None:
             self.lease = None
 
@@ -75,6 +79,12 @@ class State:
             document = {"answer": answer_body(lease).decode(), "ended": has_ended}
             files.write(self._folder / "lease.json", document)
             self.lease, self.has_ended = lease, has_ended
+
+    def move(self, home: Home) -> None:
+        """Join at ``home`` from now on."""
+        if home != self.home:
+            files.write(self._folder / "home.json", asdict(home))
+            self.home = home
 
     def depart(self, departure: Departure) -> None:
         self.departure = departure
@@ -117,3 +127,10 @@ def _departure(document: dict[str, Any]) -> Departure:
     return Departure(
         str(document["boot"]), str(document["reason"]), float(document["deadline"]), bool(document["left"])
     )
+
+
+def _home(document: dict[str, Any]) -> Home:
+    home = Home(str(document["host"]), int(document["port"]), str(document["public_key"]))
+    if not is_wireguard_key(home.public_key):
+        raise ValueError("no key")
+    return home

@@ -1,4 +1,4 @@
-"""The tunnel, which is wg-quick's: it outlives the agent, and is touched only for another configuration."""
+"""The tunnel, which is wg-quick's: it outlives the agent, and starts anew only for another end of this machine's."""
 
 from __future__ import annotations
 
@@ -17,6 +17,10 @@ def configuration(private_key: str, lease: Answer) -> str:
     """wg-quick's configuration (a secret) of a machine with this lease."""
     address = IPv4Interface((lease.address, lease.overlay.prefixlen))
     return wg_quick(Interface(address, private_key, lease.mtu), lease.peers)
+
+
+def _own_end(text: str) -> str:
+    return text.partition("[Peer]")[0]
 
 
 class Tunnel:
@@ -43,9 +47,14 @@ class Tunnel:
             self._system.restart(TUNNEL)
 
     def keep(self, text: str) -> None:
-        """Make the tunnel that of ``text``; one that is right is not disturbed."""
-        if not self.is_configured or self._path.read_text() != text:
+        """Have the tunnel of ``text`` from the next start on, and now where this machine's own end is another one.
+
+        Other peers are no reason to disturb a tunnel that is there: they come to the interface as it is.
+        """
+        before = self._path.read_text() if self.is_configured else ""
+        if before != text:
             self._write(text)
+        if _own_end(before) != _own_end(text):
             self._system.restart(TUNNEL)
         self.restore()
 

@@ -9,7 +9,7 @@ import json
 import os
 import ssl
 import threading
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Network
@@ -19,6 +19,9 @@ from typing import Any
 from node import config as machine
 from node import joining
 from node.joining import Answer, Request, answer_body, is_possessed, parse_request
+from node.network_document import NetworkDocument, document_body
+from node.network_document import Request as NetworkRequest
+from node.network_document import parse_request as parse_network_request
 from node.pool import keys
 from node.pool.agent import Agent
 from node.pool.system import DRAIN, TUNNEL
@@ -29,7 +32,8 @@ from node.pool.watch.hetzner import Hetzner
 from node.pool.watch.metadata import Metadata
 from node.pulse import Pulse
 from overlay.model import Peer
-from tests.node.support import GATEWAY_ADDRESS, Stack, write_config
+from tests.node.network_support import memory_parts
+from tests.node.support import GATEWAY_ADDRESS, MemoryWireGuard, Stack, write_config
 
 AWS = "/latest/meta-data/"
 PUBLIC_ADDRESS = "127.0.0.2"
@@ -60,6 +64,8 @@ class FakeGateway:
     """Whether its disk takes no change of a lease."""
     turned_down: int = 0
     release: tuple[int, bytes, dict[str, str]] | None = None
+    document: Callable[[NetworkRequest], NetworkDocument] | None = None
+    """What it tells of the network; None for a release that tells nothing."""
 
     def answer(self, method: str, path: str, by_tunnel: bool, headers: dict[str, str], body: bytes) -> Reply:
         if by_tunnel and self.is_cut:
@@ -67,6 +73,8 @@ class FakeGateway:
         token = headers.get("authorization", "").removeprefix("Bearer ")
         if (method, path) == ("POST", "/v1/join"):
             return self._join(token, headers, body)
+        if (method, path) == ("POST", "/v1/network"):
+            return self._network(by_tunnel, body)
         if path == "/v1/lease":
             return self._lease(method, by_tunnel, token, json.loads(body or b"{}"))
         if path == "/v1/status?brief":
@@ -79,6 +87,13 @@ class FakeGateway:
         if self.release is None:
             return 503, {}, b"{}"
         return 200, self.release[2], self.release[1]
+
+    def _network(self, by_tunnel: bool, body: bytes) -> Reply:
+        assert by_tunnel, "machines of pools join again when nothing comes through the tunnel"
+        asked = parse_network_request(body)
+        if self.document is None:
+            return 404, {}, b"{}"
+        return 200, {}, document_body(self.document(asked))
 
     def _join(self, token: str, headers: dict[str, str], body: bytes) -> Reply:
         self.tokens.append(token)
@@ -315,6 +330,8 @@ class Member:
         for each in (self.state, self.conf.parent):
             each.mkdir(parents=True)
         pool_config(self.files, stack, gateway.port)
+        self.wireguard = MemoryWireGuard()
+        self.parts = memory_parts(self.wireguard)
         self.agent: Agent | None = None
         self._pipe: tuple[int, int] | None = None
         self._thread: threading.Thread | None = None
@@ -327,7 +344,7 @@ class Member:
         tunnel = Tunnel(self.system, self.conf)
         source = {"aws": Aws, "gcp": Gcp, "hetzner": Hetzner}[cloud](Metadata(self.metadata.address))
         self._pipe = os.pipe()
-        agent = Agent(config, config.membership, Pulse(self._pipe[1]), self.system, source, tunnel, 1)
+        agent = Agent(config, config.membership, Pulse(self._pipe[1]), self.system, source, tunnel, self.parts, 1)
 
         def run() -> None:
             self.status = agent.run()

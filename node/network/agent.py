@@ -1,0 +1,297 @@
+"""One machine in the network: makes its interface what its gateway tells, and says how its links are."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence, Set
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv6Interface
+from typing import NamedTuple
+
+from node.links import SESSION_SECONDS, LinkWatch, Sight
+from node.log import say
+from node.names import Names
+from node.network import addresses6, plan
+from node.network.addresses6 import Addresses6
+from node.network.kept import Kept, State, accept
+from node.network.plan import Plan
+from node.network_document import NetworkDocument, Report, Request, roster_digest
+from node.reconcile import Wanted, changes, differences, heard_from, wanted
+from node.segments import Segments
+from node.wireguard import Change, PeerState, WireGuard, WireGuardError
+from overlay.addresses import address6
+from overlay.model import Node, Peer, gateways_of
+from overlay.topology import TopologyError, endpoint_for
+
+
+class Myself(NamedTuple):
+    """Who a machine is on the overlay, and the address of a gateway's control plane there for a start."""
+
+    name: str
+    address: IPv4Address
+    control: IPv4Address
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What of its machine an agent changes."""
+
+    wireguard: WireGuard
+    addresses6: Addresses6
+    segments: Segments
+    names: Names
+
+
+class NetworkAgent:
+    """Every method may be called from any thread.
+
+    ``myself`` says who the machine is, None while it has no tunnel to look after. ``changed`` is called when there is
+    something new to be reported.
+    """
+
+    def __init__(
+        self,
+        state: State,
+        signing_key: str,
+        parts: Parts,
+        myself: Callable[[], Myself | None],
+        changed: Callable[[], None],
+        wall: Callable[[], float] = time.time,
+        ticks: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._state = state
+        self._signing_key = signing_key
+        self._parts = parts
+        self._myself = myself
+        self._changed = changed
+        self._wall = wall
+        self._ticks = ticks
+        self._lock = threading.RLock()
+        self._name = ""
+        self._watch = LinkWatch("", wall, ticks)
+        self._nodes: tuple[Kept, tuple[Node, ...]] | None = None
+        self._plan: Plan | None = None
+        self._wanted: tuple[Plan, Set[str], Set[str], dict[str, Wanted]] | None = None
+        self._stamp = 0
+        self._report: Report | None = None
+        self._is_lost = False
+        self._is_called_anew = False
+        self._needs_roster = False
+        self._problems: dict[str, str] = {}
+
+    def load(self) -> None:
+        """Read what was kept before, for the first round."""
+        self._state.load()
+
+    def myself(self) -> Myself | None:
+        return self._myself()
+
+    def round(self) -> None:
+        """Make the interface what it should be; to be called every second. Without a document it is left alone."""
+        with self._lock:
+            try:
+                self._round()
+            except (WireGuardError, OSError, TopologyError) as error:
+                self._tell("interface", f"the tunnel cannot be kept as the network needs it: {error}")
+            else:
+                self._problems.pop("interface", None)
+
+    def _round(self) -> None:
+        me = self._myself()
+        kept = None if me is None else self._kept(me)
+        if me is None or kept is None:
+            self._plan = self._report = None
+            return
+        observed = self._parts.wireguard.peers()
+        made = self._made(kept, me, observed)
+        if made is None:
+            return
+        sight = self._watch.look(observed, made.partners)
+        desired = self._desired(made, kept.document.links & sight.up, sight.up | sight.trying)
+        called = {key for key, peer in desired.items() if peer.endpoint is None}
+        remembered = {key: endpoint for key, endpoint in self._state.endpoints.items() if key in called}
+        needed = changes(desired, observed, remembered) + self._called_anew(made, observed)
+        if needed:
+            self._parts.wireguard.apply(plan.in_order(needed, made.gateway.public_key))
+        mtu = kept.roster.mtu
+        if self._parts.wireguard.mtu() != mtu:
+            self._parts.wireguard.set_mtu(mtu)
+        self._state.heard(heard_from(observed), desired.keys())
+        self._note(made, sight, observed)
+
+    def _kept(self, me: Myself) -> Kept | None:
+        """What is known by this machine; what another one knew that had its disk is of no use."""
+        if self._name != me.name:
+            self._name, self._watch = me.name, LinkWatch(me.name, self._wall, self._ticks)
+        if self._state.kept is not None and self._state.kept.name != me.name:
+            self._state.forget()
+        return self._state.kept
+
+    def _made(self, kept: Kept, me: Myself, observed: Mapping[str, PeerState]) -> Plan | None:
+        if self._nodes is None or self._nodes[0] is not kept:
+            self._nodes = kept, kept.nodes
+        nodes = self._nodes[1]
+        node = next((node for node in nodes if node.name == me.name and node.address == me.address), None)
+        if node is None:
+            self._tell("place", f"the network has no {me.name} at {me.address}: the tunnel is left as it is")
+            self._plan = self._report = None
+            return None
+        self._problems.pop("place", None)
+        gateways = {gateway.name: gateway for gateway in gateways_of(kept.roster.nodes)}
+        gateway = gateways.get(self._state.gateway) or plan.hanging(nodes, observed) or plan.target_of(kept, node)
+        if self._plan is None or self._plan.kept is not kept or self._plan.gateway != gateway:
+            self._state.hang_on(gateway.name)
+            self._plan = plan.make(kept, nodes, node, gateway)
+        return self._plan
+
+    def _desired(self, made: Plan, active: Set[str], tried: Set[str]) -> dict[str, Wanted]:
+        if self._wanted is None or self._wanted[0] is not made or self._wanted[1:3] != (active, tried):
+            self._wanted = made, active, tried, made.peers(active, tried)
+        return self._wanted[3]
+
+    def _called_anew(self, made: Plan, observed: Mapping[str, PeerState]) -> list[Change]:
+        """The gateway's endpoint again, for a machine that has lost it: it may have moved."""
+        endpoint, state = endpoint_for(made.me, made.gateway), observed.get(made.gateway.public_key)
+        is_needed = self._is_called_anew and endpoint is not None and state is not None and state.endpoint != endpoint
+        self._is_called_anew = False
+        return [Change(made.gateway.public_key, endpoint=endpoint)] if is_needed else []
+
+    def _note(self, made: Plan, sight: Sight, observed: Mapping[str, PeerState]) -> None:
+        """Report what has changed: the links, and that the machine is about to hang on another gateway."""
+        gateway = made.gateway
+        if gateway.name != made.target.name:
+            state = observed.get(made.target.public_key)
+            is_ready = state is not None and state.handshake > 0 and self._wall() - state.handshake < SESSION_SECONDS
+            if is_ready or self._is_lost:
+                gateway = made.target
+            else:
+                self._tell("handover", f"no handshake with {made.target.name} yet, so {gateway.name} stays the gateway")
+        links, last = tuple(sorted(sight.up)), self._report
+        if last is None or (last.name, last.gateway, last.links) != (made.me.name, gateway.name, links):
+            self._stamp = max(self._stamp + 1, int(self._wall() * 1000))
+            self._report = Report(made.me.name, self._stamp, gateway.name, links)
+            self._changed()
+
+    def settle(self) -> None:
+        """Make what is beside the peers fit, too: the IPv6 address, the groups and where names are asked for."""
+        with self._lock:
+            made = self._plan
+        if made is None:
+            return
+        network, nodes = made.kept.roster.network, made.kept.roster.nodes
+        own6 = None
+        if network.overlay6 is not None:
+            own6 = IPv6Interface((address6(network.overlay6, made.me.address), network.overlay6.prefixlen))
+        self._try("IPv6", lambda: addresses6.keep(self._parts.addresses6, own6))
+        self._try("groups", lambda: self._parts.segments.keep(network, nodes, made.me))
+        others = [gateway for gateway in gateways_of(nodes) if gateway.name != made.gateway.name]
+        self._parts.names.keep(network, [gateway.address for gateway in (made.gateway, *others)])
+
+    def request(self) -> Request | None:
+        """What to ask now; None while there is nobody to ask for."""
+        with self._lock:
+            me = self._myself()
+            if me is None:
+                return None
+            kept = self._state.kept if self._state.kept and self._state.kept.name == me.name else None
+            digest = None if kept is None or self._needs_roster else roster_digest(kept.signed.body)
+            report = self._report if self._report and self._report.name == me.name else None
+            return Request(me.name, digest, report)
+
+    def take(self, document: NetworkDocument, asked: Request) -> None:
+        """Follow ``document``, the answer to ``asked``; DocumentError when it is not to be believed."""
+        with self._lock:
+            me = self._myself()
+            if me is None or me.name != asked.name:
+                return
+            kept = accept(me.name, document, self._kept(me), self._signing_key)
+            self._needs_roster = False
+            self._state.take(kept)
+            report = asked.report
+            if report is not None and document.known == report.stamp:
+                self._hand_over(kept, report.gateway)
+            elif report is not None and document.known > report.stamp:
+                # The clock went back meanwhile, and gateways take the newest report alone.
+                self._stamp, self._report = max(self._stamp, document.known), None
+            self._is_called_anew = self._is_lost
+            self.round()
+
+    def _hand_over(self, kept: Kept, gateway: str) -> None:
+        """Hang on ``gateway``, since the gateways know of it, and send there what comes from now on."""
+        before = self._state.gateway
+        if gateway != before and any(each.name == gateway for each in gateways_of(kept.roster.nodes)):
+            self._state.hang_on(gateway)
+            self._plan = None
+            self._problems.pop("handover", None)
+            self._changed()
+            say(f"the gateway is {gateway} now, no longer {before}")
+
+    def ask_for_roster(self) -> None:
+        """Have the next answer hold the roster, whatever this machine has."""
+        with self._lock:
+            self._needs_roster = True
+
+    def lose(self) -> None:
+        """No gateway is reached through the tunnel: whatever becomes known counts, without a handshake before."""
+        with self._lock:
+            self._is_lost = True
+            self.round()
+
+    def find(self) -> None:
+        """The gateway answers through the tunnel."""
+        with self._lock:
+            self._is_lost = False
+
+    def join(self, name: str, peers: Sequence[Peer], moved: Set[str]) -> None:
+        """Have ``peers``, as a gateway has just told the machine ``name``; WireGuardError.
+
+        Those of the public keys ``moved`` are called where they stand there now.
+        """
+        with self._lock:
+            kept, keys = self._state.kept, {peer.public_key for peer in peers}
+            if kept is not None:
+                gateways = [each for each in gateways_of(kept.roster.nodes) if each.public_key in keys]
+                if kept.name == name and gateways:
+                    self._state.hang_on(gateways[0].name)
+                else:
+                    self._state.forget()
+                self._plan = self._report = None
+            observed = self._parts.wireguard.peers()
+            needed = differences(map(wanted, peers), observed, {})
+            anew = [Change(peer.public_key, endpoint=peer.endpoint) for peer in peers if peer.public_key in moved]
+            if needed or anew:
+                self._parts.wireguard.apply(needed + anew)
+
+    def controls(self) -> list[IPv4Address]:
+        """The overlay addresses of the gateways' control planes, the one first that the machine hangs on."""
+        with self._lock:
+            me, made = self._myself(), self._plan
+            if me is None or made is None:
+                return [] if me is None else [me.control]
+            declared = [gateway.address for gateway in gateways_of(made.kept.roster.nodes)]
+            return list(dict.fromkeys([made.gateway.address, *declared]))
+
+    def public(self) -> list[tuple[str, str]]:
+        """(endpoint, public key) of every gateway, the one first on which this machine should hang."""
+        with self._lock:
+            made = self._plan
+            if made is None:
+                return []
+            gateways = [made.target, made.gateway, *gateways_of(made.kept.roster.nodes)]
+            found = {gateway.public_key: gateway.endpoint for gateway in gateways if gateway.endpoint is not None}
+            return [(endpoint, key) for key, endpoint in found.items()]
+
+    def _try(self, about: str, job: Callable[[], object]) -> None:
+        try:
+            job()
+        except (WireGuardError, OSError) as error:
+            self._tell(about, f"{about} cannot be kept on this machine: {error}")
+        else:
+            self._problems.pop(about, None)
+
+    def _tell(self, about: str, problem: str) -> None:
+        """Say what is wrong, once until it is something else."""
+        if problem != self._problems.get(about):
+            say(problem)
+        self._problems[about] = problem

@@ -1,0 +1,76 @@
+"""What wakes whoever asks the gateway: a nudge of the gateway's, or this process itself."""
+
+from __future__ import annotations
+
+import contextlib
+import select
+import socket
+import time
+from ipaddress import IPv4Address
+
+from node.log import say
+from node.network_document import NUDGE, NUDGE_PORT
+
+_IP_FREEBIND = 15
+"""``<linux/in.h>``; Python names it only from 3.14 on."""
+
+
+class Bell:
+    """Rung by :meth:`ring` from any thread, and by a nudge to ``port`` of the machine's overlay address."""
+
+    def __init__(self, port: int = NUDGE_PORT) -> None:
+        self._port = port
+        self._listening: tuple[IPv4Address, socket.socket] | None = None
+        self._refused: IPv4Address | None = None
+        self._inner, self._outer = socket.socketpair()
+        self._inner.setblocking(False)
+        self._outer.setblocking(False)
+
+    def ring(self) -> None:
+        """Wake whoever waits, or will."""
+        # One that is full wakes as well, and after the end there is nobody to wake.
+        with contextlib.suppress(OSError):
+            self._outer.send(b"!")
+
+    def listen(self, address: IPv4Address | None) -> None:
+        """Take nudges at ``address`` from now on, whether the interface has it just now or not; at None none."""
+        if self._listening is not None and self._listening[0] != address:
+            self._listening[1].close()
+            self._listening = None
+        if self._listening is not None or address is None:
+            return
+        made = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        try:
+            made.setsockopt(socket.IPPROTO_IP, _IP_FREEBIND, 1)
+            made.setblocking(False)
+            made.bind((str(address), self._port))
+        except OSError as error:
+            made.close()
+            if self._refused != address:
+                say(f"no nudges come to {address}, so changes are seen only after ten seconds: {error}")
+            self._refused = address
+        else:
+            self._listening, self._refused = (address, made), None
+
+    def wait(self, seconds: float) -> bool:
+        """Wait for that long at most; whether it was rung. What rang meanwhile counts as once."""
+        end = time.monotonic() + seconds
+        sockets = [self._inner, *([self._listening[1]] if self._listening else [])]
+        while (left := end - time.monotonic()) > 0:
+            ready, _, _ = select.select(sockets, [], [], left)
+            if sum(self._drain(each) for each in ready):
+                return True
+        return False
+
+    def _drain(self, ready: socket.socket) -> bool:
+        """Read all that has come; whether any of it counts."""
+        is_own, counts = ready is self._inner, False
+        with contextlib.suppress(OSError):
+            while heard := ready.recv(4096):
+                counts = counts or is_own or heard == NUDGE
+        return counts
+
+    def close(self) -> None:
+        self.listen(None)
+        self._inner.close()
+        self._outer.close()
