@@ -145,11 +145,14 @@ class RosterProvider(_PushProvider):
     kind = "roster"
 
     def check(self, _olds: Props, news: Props) -> dynamic.CheckResult:
-        """Refuses a revoked key that a declared node has, in the preview already where the key is known."""
+        """Refuses, in the preview already where it is known, a revoked key that a declared node has, and another
+        overlay address for a gateway whose machine stays.
+        """
         revoked = set(news["revokedKeys"])
         holders = [name for name, node in sorted(news["nodes"].items()) if node["publicKey"] in revoked]
         reason = "{} has a key that is among revokedKeys: remove it there, or make the node anew with another key"
-        return dynamic.CheckResult(news, [dynamic.CheckFailure("revokedKeys", reason.format(name)) for name in holders])
+        failures = [dynamic.CheckFailure("revokedKeys", reason.format(name)) for name in holders]
+        return dynamic.CheckResult(news, [*failures, *_moved_gateways(_olds, news)])
 
     def digest(self, props: Mapping[str, Any]) -> str:
         return content_digest(roster_document(props, 1))
@@ -162,6 +165,24 @@ class RosterProvider(_PushProvider):
         headers = _headers(number, sign(props["signingKey"], roster_message(body)))
         for plane in planes:
             plane.put("/v1/roster", body, headers)
+
+
+def _moved_gateways(olds: Mapping[str, Any], news: Mapping[str, Any]) -> list[dynamic.CheckFailure]:
+    """A gateway's machine keeps the address that its first boot told it, and every node knows it by that."""
+    before: Mapping[str, Mapping[str, Any]] = olds.get("nodes") or {}
+    machines: Mapping[str, Mapping[str, Any]] = olds.get("gateways") or {}
+    failures: list[dynamic.CheckFailure] = []
+    for name, gateway in sorted(news["gateways"].items()):
+        if name not in before or name not in machines or machines[name]["serverId"] != gateway["serverId"]:
+            continue
+        old, new = before[name]["address"], news["nodes"][name]["address"]
+        if old != new:
+            reason = (
+                f"gateways.{name} has the overlay address {old}, and its machine, which stays, would not have {new}: "
+                f"pin `address: {old}`, or raise its revision"
+            )
+            failures.append(dynamic.CheckFailure("nodes", reason))
+    return failures
 
 
 class CredentialsProvider(_PushProvider):
@@ -238,6 +259,7 @@ class Roster(_Pushed, module="hybrid-wireguard", name="Roster"):
         network: Mapping[str, Any],
         nodes: Mapping[str, Mapping[str, pulumi.Input[str | None]]],
         pools: Mapping[str, Mapping[str, Any]],
+        paths: Mapping[str, str],
         load_balancer: Mapping[str, Any] | None,
         wireguard_sources: Sequence[str],
         admin_cidrs: Sequence[str],
@@ -249,12 +271,14 @@ class Roster(_Pushed, module="hybrid-wireguard", name="Roster"):
     ) -> None:
         """``nodes`` and ``pools`` are mappings by name whose leaves alone are outputs, and so is ``load_balancer``.
 
-        So a preview shows the change of one node or pool.
+        So a preview shows the change of one node or pool. ``paths`` is for whoever reads the preview: by which gateway
+        each goes. It is no part of the roster.
         """
         props: Props = {
             "network": network,
             "nodes": nodes,
             "pools": pools,
+            "paths": paths,
             "loadBalancer": load_balancer,
             "wireguardSources": list(wireguard_sources),
             "adminCidrs": list(admin_cidrs),

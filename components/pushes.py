@@ -10,26 +10,58 @@ import pulumi
 from components.edge import Edge
 from components.gateway import WgGateway
 from components.machine import cidrs
-from components.outputs import network_document
-from components.plan import Machine
+from components.paths import paths
+from components.plan import Machine, Plan
 from components.pool import InferencePool
 from components.push import Credentials, Release, Roster
 from components.roster_document import balancer_inputs
 from components.spoke import WgSpoke
 from components.stack import Stack
+from overlay.model import WG_PORT
 
 
-def _node(
-    machine: Machine, public_key: pulumi.Output[str], endpoint: pulumi.Output[str] | None
-) -> dict[str, pulumi.Input[str | None]]:
-    """A node of the roster; only keys and a gateway's endpoint wait for other resources."""
-    known: dict[str, pulumi.Input[str | None]] = {
-        "site": machine.site,
-        "role": machine.role,
-        "address": str(machine.address),
-        "publicKey": public_key,
+def _network(plan: Plan) -> dict[str, Any]:
+    """The roster's network; what it has not is left out."""
+    network = plan.network
+    sites = {
+        site.name: _given(
+            cloud=site.cloud,
+            subnet=str(site.subnet),
+            region=site.region,
+            lan=site.lan and str(site.lan),
+            lanGroup=site.lan_group,
+        )
+        for site in network.sites
     }
-    return known if endpoint is None else {**known, "endpoint": endpoint}
+    groups = {name: list(reached) for name, reached in network.groups.items()}
+    return _given(
+        overlay=str(network.overlay),
+        overlay6=network.overlay6 and str(network.overlay6),
+        topology=network.topology,
+        mtu=plan.mtu,
+        domain=network.domain,
+        groups=groups or None,
+        sites=sites,
+    )
+
+
+def _given(**values: Any) -> dict[str, Any]:
+    return {key: value for key, value in values.items() if value is not None}
+
+
+def _node(machine: Machine, public_key: pulumi.Output[str], endpoint: pulumi.Output[str] | None) -> dict[str, Any]:
+    """A node of the roster; only keys and endpoints wait for other resources."""
+    private = machine.private_address
+    return _given(
+        site=machine.site,
+        role=machine.role,
+        address=str(machine.address),
+        publicKey=public_key,
+        endpoint=endpoint,
+        group=machine.group or None,
+        lan=machine.lan or None,
+        lanEndpoint=None if private is None else f"{private}:{WG_PORT}",
+    )
 
 
 def _pool(pool: InferencePool) -> dict[str, Any]:
@@ -45,7 +77,7 @@ def _pool(pool: InferencePool) -> dict[str, Any]:
         "port": plan.port,
         "healthPath": plan.health_path,
     }
-    return known if identity is None else {**known, "identity": identity}
+    return known | _given(identity=identity, group=plan.group or None, lan=plan.lan or None)
 
 
 def push_everything(
@@ -64,14 +96,17 @@ def push_everything(
         "release", gateways=planes, ca=stack.authority.certificate, signing_key=stack.keys.signing_private_pem
     )
     nodes = {name: _node(gateway.machine, gateway.public_key, gateway.endpoint) for name, gateway in gateways.items()}
-    nodes |= {name: _node(spoke.machine, spoke.public_key, None) for name, spoke in spokes.items()}
+    called = stack.plan.network.topology == "mesh"
+    for name, spoke in spokes.items():
+        nodes[name] = _node(spoke.machine, spoke.public_key, spoke.endpoint if called else None)
     balancer = stack.plan.load_balancer
     after = pulumi.ResourceOptions(depends_on=[release])
     Roster(
         "roster",
-        network=network_document(stack.plan),
+        network=_network(stack.plan),
         nodes=nodes,
         pools={name: _pool(pool) for name, pool in pools.items()},
+        paths=paths(stack.plan),
         load_balancer=None if balancer is None or edge is None else balancer_inputs(balancer, edge.trusted_proxies),
         wireguard_sources=cidrs(stack.settings.wireguard_sources),
         admin_cidrs=cidrs(stack.settings.admin_cidrs),

@@ -1,19 +1,20 @@
 """The roster as a resource's inputs say it, and the document that they describe.
 
-Inputs come back from the engine as JSON: numbers are floats, and what is None is left out.
+Inputs come back from the engine as JSON: numbers are floats, and what is None is left out. Of what not every network
+has (groups, IPv6, a site's own network) the inputs say nothing where there is none.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from ipaddress import IPv4Address, IPv4Network, ip_network
+from ipaddress import IPv4Address, IPv4Network, IPv6Network, ip_network
 from typing import Any
 
 import pulumi
 
-from overlay.model import Network, Node, Site
+from overlay.model import DOMAIN, Network, Node, Site
 from overlay.pools import AwsIdentity, GcpIdentity, Identity, Pool
-from overlay.roster import Roster
+from overlay.roster import Roster, with_ranges
 from overlay.serving import Check, LoadBalancer, Share, Target
 
 
@@ -38,25 +39,49 @@ def _share_inputs(share: Share) -> dict[str, Any]:
 def roster_document(props: Mapping[str, Any], number: int) -> Roster:
     """The roster that a resource's inputs describe."""
     network = props["network"]
-    sites = tuple(
-        Site(name, site["cloud"], IPv4Network(site["subnet"]), site["region"])
-        for name, site in sorted(network["sites"].items())
-    )
-    nodes = tuple(
-        Node(name, node["site"], IPv4Address(node["address"]), node["role"], node["publicKey"], node.get("endpoint"))
-        for name, node in sorted(props["nodes"].items())
-    )
     pools = tuple(_pool(name, pool) for name, pool in sorted(props["pools"].items()))
     return Roster(
         number=number,
-        network=Network(IPv4Network(network["overlay"]), sites, network["topology"]),
+        network=with_ranges(_network(network), pools),
         mtu=int(network["mtu"]),
-        nodes=nodes,
+        nodes=tuple(_node(name, node) for name, node in sorted(props["nodes"].items())),
         wireguard_sources=tuple(ip_network(text) for text in props["wireguardSources"]),
         admin_cidrs=tuple(ip_network(text) for text in props["adminCidrs"]),
         revoked_keys=tuple(props["revokedKeys"]),
         pools=pools,
         load_balancer=_balancer(props.get("loadBalancer")),
+    )
+
+
+def _network(network: Mapping[str, Any]) -> Network:
+    overlay6 = network.get("overlay6")
+    return Network(
+        overlay=IPv4Network(network["overlay"]),
+        sites=tuple(_site(name, site) for name, site in sorted(network["sites"].items())),
+        topology=network["topology"],
+        overlay6=None if overlay6 is None else IPv6Network(overlay6),
+        groups={name: tuple(reached) for name, reached in sorted(network.get("groups", {}).items())},
+        domain=network.get("domain", DOMAIN),
+    )
+
+
+def _site(name: str, site: Mapping[str, Any]) -> Site:
+    lan = site.get("lan")
+    own = None if lan is None else IPv4Network(lan)
+    return Site(name, site["cloud"], IPv4Network(site["subnet"]), site["region"], own, site.get("lanGroup"))
+
+
+def _node(name: str, node: Mapping[str, Any]) -> Node:
+    return Node(
+        name=name,
+        site=node["site"],
+        address=IPv4Address(node["address"]),
+        role=node["role"],
+        public_key=node["publicKey"],
+        endpoint=node.get("endpoint"),
+        group=node.get("group", ""),
+        lan=bool(node.get("lan", False)),
+        lan_endpoint=node.get("lanEndpoint"),
     )
 
 
@@ -72,6 +97,8 @@ def _pool(name: str, pool: Mapping[str, Any]) -> Pool:
         port=int(pool["port"]),
         health_path=pool["healthPath"],
         identity=_identity(pool.get("identity")),
+        group=pool.get("group", ""),
+        lan=bool(pool.get("lan", False)),
     )
 
 

@@ -292,7 +292,7 @@ def test_the_roster_has_each_pool_by_name_with_its_tokens_digest_in_plain(progra
 def test_a_preview_shows_a_new_pool_as_one_key_of_the_roster(program: Run) -> None:
     fewer = run_program(burst({"pools/gcp-burst": ...})).named("roster").inputs
     more = program.named("roster").inputs
-    assert {key for key in more if more[key] != fewer[key]} == {"pools", "loadBalancer"}
+    assert {key for key in more if more[key] != fewer[key]} == {"pools", "loadBalancer", "paths"}
     balanced = {key for key, value in more["loadBalancer"].items() if value != fewer["loadBalancer"][key]}
     assert balanced == {"pools"}
     for after, before in ((more, fewer), (more["loadBalancer"], fewer["loadBalancer"])):
