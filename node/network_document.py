@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address
 from typing import Any
@@ -102,6 +102,14 @@ class NeighbourLease:
     state: State
     weight: int
 
+    @property
+    def name(self) -> str:
+        return self.member.name
+
+    @property
+    def address(self) -> IPv4Address:
+        return self.member.address
+
 
 @dataclass(frozen=True)
 class Neighbour:
@@ -158,6 +166,28 @@ def document_body(document: NetworkDocument) -> bytes:
             "known": document.known,
         }
     )
+
+
+class Packed:
+    """Network documents for many askers: what is the same for all of them is made into bytes once.
+
+    ``shared`` is a document with its roster; its ``version``, ``links`` and ``known`` do not count.
+    """
+
+    def __init__(self, shared: NetworkDocument) -> None:
+        fields = json.loads(document_body(shared))
+        self._roster = json.dumps(fields.pop("roster")).encode("ascii")
+        for own in ("version", "links", "known"):
+            del fields[own]
+        self._rest = json.dumps(fields).encode("ascii")[1:]
+        self.digest = hashlib.sha256(self._rest).hexdigest()
+        """Another one whenever anything but the asker's own is another."""
+
+    def body(self, version: str, links: Iterable[str], known: int, *, with_roster: bool) -> bytes:
+        """The bytes of the document for one asker."""
+        own = json.dumps({"version": version, "links": sorted(links), "known": known}).encode("ascii")
+        roster = self._roster if with_roster else b"null"
+        return b"".join((own[:-1], b', "roster": ', roster, b", ", self._rest))
 
 
 def neighbour_body(neighbour: Neighbour) -> bytes:

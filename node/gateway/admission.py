@@ -15,14 +15,16 @@ from node.gateway import identity
 from node.gateway.audit import Audit
 from node.gateway.health import Health
 from node.gateway.identity.gcp import GoogleKeys
-from node.gateway.lease import Joined, Lease, Refusal
+from node.gateway.lease import Joined, Lease, Misdirected, Refusal
 from node.gateway.limits import Buckets
 from node.gateway.network import Network
 from node.gateway.tickets import Seal, Ticket
 from node.gateway.traffic import Traffic
 from node.log import say
+from overlay.model import Node
 from overlay.pools import Pool, token_digest
 from overlay.roster import Roster
+from overlay.topology import endpoint_for
 
 SILENT_SECONDS = 15.0
 QUIET_SECONDS = 30.0
@@ -30,6 +32,8 @@ QUIET_SECONDS = 30.0
 tunnel's 25 s between two keepalives, does not count against its pool's limit."""
 FLUSH_SECONDS = 2.0
 STORE_RETRY_SECONDS = 10
+_FREE = (421, 429, 503)
+"""What costs nothing: another gateway is asked, or only time mends it."""
 _T = TypeVar("_T")
 
 
@@ -115,8 +119,8 @@ class Admission:
             self._check(self._strangers, source)
 
     def failed(self, source: str, refusal: Refusal, **about: str | None) -> None:
-        """Count and log what ``source`` was refused. What only time mends (503) and 429 cost nothing."""
-        if refusal.status not in (429, 503):
+        """Count and log what ``source`` was refused. What :data:`_FREE` has costs nothing."""
+        if refusal.status not in _FREE:
             self._strangers.take(source)
         self._audit.refuse(source, status=refusal.status, reason=refusal.reason, **about)
 
@@ -141,7 +145,7 @@ class Admission:
             try:
                 return await self._join(token, possession, length, read, attempt)
             except Refusal as refusal:
-                if refusal.status not in (429, 503):
+                if refusal.status not in _FREE:
                     self._check(attempt.buckets, attempt.payer)
                     attempt.buckets.take(attempt.payer)
                 raise
@@ -167,6 +171,7 @@ class Admission:
         body = await read()
         request, ticket = self._parsed(token, body)
         attempt.about |= {"pool": request.pool, "public_key": request.public_key, "instance_id": request.instance_id}
+        self._check_home(request)
         if self._seal is None or self._private_key is None:
             raise Refusal(503, "this gateway was made before there were pools: raise its `revision`", 30)
         try:
@@ -195,6 +200,19 @@ class Admission:
         if request.pool not in pools and ticket is None:
             raise Refusal(403, "the join token is another pool's" if pools else "unknown join token")
         return request, ticket
+
+    def _check_home(self, request: joining.Request) -> None:
+        """Refusal (421) for a pool of another gateway: where its machines join."""
+        kept = self._network.rosters.kept
+        home = kept.homes.get(request.pool) if kept else None
+        if kept is None or home is None or home.name == self._network.config.name:
+            return
+        pool = kept.roster.pool(request.pool)
+        asker = Node("", pool.site, home.address, "spoke", request.public_key, lan=pool.lan)
+        host = (endpoint_for(asker, home) or "").rpartition(":")[0]
+        if not host:
+            raise Refusal(503, f"the machines of this pool join at {home.name}, which has no endpoint", 30)
+        raise Misdirected(home.name, f"https://{host}:{self._network.config.control[1]}", home.public_key)
 
     async def _leased(self, request: joining.Request, ticket: Ticket | None) -> Joined:
         leases = self._network.leases
@@ -225,6 +243,8 @@ class Admission:
         if lease.state != "active":
             return False
         is_heard = self._health.silence(lease.address) < SILENT_SECONDS
+        if not self._network.hangs_here(lease.public_key):
+            return is_heard
         return is_heard or self.traffic.silence(lease.public_key) < QUIET_SECONDS
 
     def _tell(self, joined: Joined) -> None:
@@ -252,7 +272,7 @@ class Admission:
             roster.network.overlay,
             roster.mtu,
             self._network.config.control[0],
-            tuple(self._network.member_peers(roster, lease)),
+            tuple(self._network.member_peers(lease)),
             seal.secret(lease.id, lease.public_key),
             seal.seal(ticket),
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from http import HTTPStatus
 from ipaddress import ip_address
 from typing import Any, Protocol
@@ -11,6 +12,7 @@ from typing import Any, Protocol
 from aiohttp import web
 
 from node.gateway.lease import Refusal
+from node.gateway.network_api import Informant, network_routes
 from node.gateway.pool_api import Joins, Leaseholders, bearer, refused, routes, source
 
 LIMIT = 4 << 20
@@ -38,11 +40,16 @@ class Service(Protocol):
 
     def is_overlay(self, address: str) -> bool: ...
 
+    def is_administrator(self, source: str) -> bool: ...
+
     @property
     def joins(self) -> Joins: ...
 
     @property
     def members(self) -> Leaseholders: ...
+
+    @property
+    def directory(self) -> Informant: ...
 
 
 def _answer(status: int, reason: str) -> web.Response:
@@ -105,7 +112,8 @@ def application(service: Service) -> web.Application:
         return _answer(*await service.offer_release(request.headers, await body_of(request)))
 
     async def get_status(request: web.Request) -> web.Response:
-        is_full = "brief" not in request.query and _came_by_tunnel(service, request)
+        is_member = "brief" not in request.query and _came_by_tunnel(service, request)
+        is_full = is_member and service.is_administrator(source(request))
         return web.json_response(service.status(with_peers=is_full))
 
     async def get_release(request: web.Request) -> web.Response:
@@ -117,6 +125,7 @@ def application(service: Service) -> web.Application:
         archive, headers = service.release_archive()
         return web.Response(body=archive, headers=headers, content_type="application/gzip")
 
+    by_tunnel = partial(_came_by_tunnel, service)
     app = web.Application(client_max_size=LIMIT, middlewares=[_in_json])
     app.add_routes(
         [
@@ -125,7 +134,8 @@ def application(service: Service) -> web.Application:
             web.put("/v1/release", put_release),
             web.get("/v1/status", get_status),
             web.get("/v1/release", get_release),
-            *routes(service.joins, service.members, lambda request: _came_by_tunnel(service, request)),
+            *routes(service.joins, service.members, by_tunnel),
+            *network_routes(service.directory, by_tunnel),
         ]
     )
     return app

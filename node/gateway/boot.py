@@ -4,15 +4,56 @@ from __future__ import annotations
 
 import os
 import socket
+import time
+from collections.abc import Callable
 
 from node import config as machine
 from node.files import StateError
-from node.firewall import NftTool
+from node.firewall import Firewall, NftTool
+from node.gateway.names import FOLDER, GatewayNames, SystemdDns
 from node.gateway.network import Network
 from node.log import say
+from node.names import ResolvedNames
 from node.ping import Pinger
 from node.pulse import OrphanedError, Pulse
+from node.segments import NftSegments, Segments
 from node.wireguard import WgTool, WireGuardError
+from overlay.roster import Roster
+
+RESOLVER_SECONDS = 30.0
+"""Between two looks at where this machine asks for names: each starts a few processes."""
+
+
+class Rules:
+    """A gateway's rules: first boot's sets, and those of the groups."""
+
+    def __init__(self, firewall: Firewall, segments: Segments) -> None:
+        self._firewall = firewall
+        self._segments = segments
+
+    def keep(self, roster: Roster, name: str) -> bool:
+        has_changed = self._segments.keep(roster.network, roster.nodes, roster.node(name))
+        return self._firewall.keep(roster, name) or has_changed
+
+
+def naming(network: Network) -> Callable[[], None]:
+    """Keeps the names that this gateway answers for, and those that it asks for itself, up to date when called."""
+    answered = GatewayNames(network.config.state / FOLDER, SystemdDns())
+    asked, at = ResolvedNames(), float("-inf")
+
+    def keep() -> None:
+        nonlocal at
+        kept = network.rosters.kept
+        if kept is None:
+            return
+        answered.keep(kept.roster.network, network.whole.nodes())
+        if time.monotonic() - at < RESOLVER_SECONDS:
+            return
+        at = time.monotonic()
+        others = [node.address for node in kept.gateways.values() if node.name != network.config.name]
+        asked.keep(kept.roster.network, [network.config.control[0], *others])
+
+    return keep
 
 
 def restore(network: Network, pinger: Pinger) -> None:
@@ -32,7 +73,7 @@ def check() -> None:
     """
     from node.gateway import service
 
-    network = Network(machine.load(), WgTool(), NftTool())
+    network = Network(machine.load(), WgTool(), Rules(NftTool(), NftSegments()))
     network.load(read_only=True)
     network.rosters.verify()
     network.plan()
@@ -42,7 +83,7 @@ def check() -> None:
 
 def main(pulse: int, listener: int) -> int:
     """Run the service with stage 0's pipe and listening socket; the exit status."""
-    network = Network(machine.load(), WgTool(), NftTool())
+    network = Network(machine.load(), WgTool(), Rules(NftTool(), NftSegments()))
     try:
         network.load()
     except StateError as error:
@@ -59,7 +100,8 @@ def main(pulse: int, listener: int) -> int:
     try:
         network.rosters.verify()
         os.set_inheritable(listener, False)
-        asyncio.run(serve(network, pinger, Pulse(pulse), socket.socket(fileno=listener), SystemdNginx()))
+        sock, nginx = socket.socket(fileno=listener), SystemdNginx()
+        asyncio.run(serve(network, pinger, Pulse(pulse), sock, nginx, naming(network)))
     except StateError as error:
         say(str(error))
         return 1

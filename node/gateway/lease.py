@@ -20,6 +20,15 @@ class Refusal(Exception):  # noqa: N818  it is an answer, not a fault
         self.retry_after = retry_after
 
 
+class Misdirected(Refusal):
+    """The machines of this pool join at another gateway: its control plane's URL, and its WireGuard key."""
+
+    def __init__(self, gateway: str, url: str, public_key: str) -> None:
+        super().__init__(421, f"the machines of this pool join at {gateway}")
+        self.url = url
+        self.public_key = public_key
+
+
 @dataclass(frozen=True)
 class Lease:
     """One machine's place in a pool. ``joined`` is in seconds since 1970, ``weight`` from 1 to 100.

@@ -9,10 +9,11 @@ from __future__ import annotations
 import secrets
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from ipaddress import IPv4Address
 from pathlib import Path
+from types import MappingProxyType
 
 from node.gateway.lease import FULL_WEIGHT, Evidence, Joined, Lease, Refusal, State
 from node.gateway.ledger import Ledger
@@ -27,6 +28,7 @@ HOLD_SECONDS = 60.0
 """How long a gateway that has lost its disk lets in only those who can say which address they had."""
 LEASES_A_PLACE = 2
 """So many times a pool's limit may hold leases, whether they work or not: its range has room for as many."""
+_HERE: Mapping[str, str] = MappingProxyType({})
 RETRY_SECONDS = 10
 """When a machine may ask a full pool again."""
 
@@ -43,6 +45,7 @@ class Leases:
         self._addresses: frozenset[IPv4Address] = frozenset()
         self._names: frozenset[str] = frozenset()
         self._revoked: frozenset[str] = frozenset()
+        self._elsewhere: dict[str, str] = {}
 
     def open(self, *, read_only: bool = False) -> None:
         """Read the database; StateError. ``read_only`` neither makes nor migrates nor changes it."""
@@ -90,15 +93,21 @@ class Leases:
 
     # What the stack declares.
 
-    def follow(self, roster: Roster) -> list[tuple[Lease, str]]:
-        """Take a roster: the leases that had to end for it, each with the reason. sqlite3.Error changes no lease."""
+    def follow(self, roster: Roster, elsewhere: Mapping[str, str] = _HERE) -> list[tuple[Lease, str]]:
+        """Take a roster: the leases that had to end for it, each with the reason. sqlite3.Error changes no lease.
+
+        ``elsewhere`` names, by pool, the gateway where its machines join if that is another one.
+        """
         with self._lock:
             is_first, self._roster = self._roster is None, roster
+            gained = (self._elsewhere.keys() - elsewhere.keys()) & {pool.name for pool in roster.pools}
+            self._elsewhere = dict(elsewhere)
             self._keys = frozenset(node.public_key for node in roster.nodes)
             self._addresses = frozenset(node.address for node in roster.nodes)
             self._names = frozenset(node.name for node in roster.nodes) | {pool.name for pool in roster.pools}
             self._revoked = frozenset(roster.revoked_keys)
-            if is_first and self._ledger.was_made and roster.number > 1 and roster.pools:
+            has_lost = is_first and self._ledger.was_made and roster.number > 1 and roster.pools
+            if has_lost or gained:
                 self._ledger.hold(self._clock() + HOLD_SECONDS)
             ending = [(lease, why) for lease in self.live() if (why := self._misfit(lease))]
             self._ledger.end([lease for lease, _ in ending], self._clock())
@@ -110,6 +119,8 @@ class Leases:
         pool = next((each for each in self._roster.pools if each.name == lease.pool), None)
         if pool is None:
             return "pool removed"
+        if pool.name in self._elsewhere:
+            return f"its machines join at {self._elsewhere[pool.name]} now"
         if not self._is_in_range(pool, lease.address):
             return "the pool has another range"
         if lease.public_key in self._revoked:
@@ -197,7 +208,11 @@ class Leases:
         left = self._ledger.hold_until - self._clock()
         # A longer hold is a clock that was set back.
         if ticket is None and 0 < left <= HOLD_SECONDS:
-            raise Refusal(503, "the gateway has lost its disk: machines that were here come first", int(left) + 1)
+            raise Refusal(
+                503,
+                "machines that were in the network come first: this gateway has lost its disk, or has the pool anew",
+                int(left) + 1,
+            )
 
     def _is_in_range(self, pool: Pool, address: IPv4Address) -> bool:
         assert self._roster

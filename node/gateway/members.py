@@ -20,6 +20,7 @@ from node.gateway.network import Network
 from node.gateway.tickets import Seal
 from node.log import say
 from overlay.pools import usable_addresses
+from overlay.roster import Roster
 
 LEAVE_SECONDS = 0.3
 """After the answer to a leave: so much later its peer goes, and with it the way of the answer."""
@@ -55,7 +56,8 @@ class Members:
         self._until_out = until_out
         self._clock = clock
         self._ticks = ticks
-        self._cleanup = Cleanup(clock, ticks)
+        self._cleanups = {network.config.name: Cleanup(clock, ticks)}
+        """By the gateway that machines hang on: whose silence there counts."""
         self._paused: str | None = None
         self._followed: str | None = None
         self._known = network.rosters.kept.sha256 if network.rosters.kept else None
@@ -165,7 +167,9 @@ class Members:
             return
 
         def keep() -> None:
-            for lease, why in self._leases.follow(kept.roster):
+            own = self._network.config.name
+            elsewhere = {pool: home.name for pool, home in kept.homes.items() if home.name != own}
+            for lease, why in self._leases.follow(kept.roster, elsewhere):
                 self._audit.lease("roster", lease, reason=why)
             if kept.sha256 != self._known:
                 self._audit.write("roster", number=kept.roster.number)
@@ -190,13 +194,7 @@ class Members:
         self.admission.traffic.look(observed)
         await self._end_drained(leases)
         handshakes = {key: state.handshake for key, state in observed.items()}
-        due = self._cleanup.due(
-            leases,
-            {pool.name: pool.ttl for pool in kept.roster.pools},
-            handshakes,
-            self._health.healthy(),
-            self._network.peer_addresses().values(),
-        )
+        due = self._due(kept.roster, leases, handshakes)
         self._tell_pause()
         if due:
 
@@ -210,6 +208,40 @@ class Members:
             with contextlib.suppress(Refusal):
                 await self._store.run(self._leases.prune)
 
+    def _due(self, roster: Roster, leases: list[Lease], handshakes: dict[str, int]) -> list[Lease]:
+        """The leases whose time is over. Those on each gateway are looked at by themselves.
+
+        A gateway that does not answer, and nobody behind it, tells nothing of its machines.
+        """
+        ttls, healthy = {pool.name: pool.ttl for pool in roster.pools}, self._health.healthy()
+        own, members = self._network.config.name, self._network.whole.members
+        behind: dict[str, list[Lease]] = {own: []}
+        for lease in leases:
+            where = self._network.whole.gateway_of(members[lease.public_key]) if lease.public_key in members else own
+            behind.setdefault(where or own, []).append(lease)
+        others: dict[str, list[IPv4Address]] = {}
+        for node in self._network.declared():
+            is_gateway = node.role == "gateway"
+            where = node.name if is_gateway else self._network.whole.gateway_of(node) or own
+            others.setdefault(where, []).append(node.address)
+            if is_gateway:
+                others.setdefault(own, []).append(node.address)
+        self._cleanups = {each: self._cleanups.get(each) or Cleanup(self._clock, self._ticks) for each in behind}
+        return [
+            lease
+            for where, theirs in behind.items()
+            for lease in self._cleanups[where].due(theirs, ttls, handshakes, healthy, others.get(where, []))
+        ]
+
+    @property
+    def _pause(self) -> str | None:
+        """Why no lease of some machines ends at present."""
+        own = self._network.config.name
+        for where, cleanup in self._cleanups.items():
+            if cleanup.pause:
+                return cleanup.pause if where == own else f"{cleanup.pause} behind {where}"
+        return None
+
     async def _end_drained(self, leases: list[Lease]) -> None:
         """End the leases of those who drain for too long: else a pool would fill up with machines that do not work."""
         now = self._ticks()
@@ -220,9 +252,9 @@ class Members:
             await self._end(over, lambda lease: self._audit.lease("expire", lease, reason=why))
 
     def _tell_pause(self) -> None:
-        if self._cleanup.pause == self._paused:
+        if self._pause == self._paused:
             return
-        self._paused = self._cleanup.pause
+        self._paused = self._pause
         if self._paused:
             say(f"no lease ends for its machine's silence while {self._paused}")
             self._audit.write("cleanup", state="paused", reason=self._paused)
@@ -235,7 +267,7 @@ class Members:
         healthy = self._health.healthy()
         if healthy == self._connected:
             return
-        names = {address: key for key, address in self._network.peer_addresses().items()}
+        names = {node.address: node.name for node in self._network.declared()}
         for address in healthy - self._connected:
             self._tell_health("connect", address, names)
             self._connected.add(address)
@@ -247,12 +279,11 @@ class Members:
 
     def _tell_health(self, event: str, address: IPv4Address, names: dict[IPv4Address, str]) -> None:
         """A line, unless the peer is none any more: its leaving or expiry was told."""
-        lease, kept = self._leases.at(address), self._network.rosters.kept
+        lease = self._leases.at(address)
         if lease:
             self._audit.lease(event, lease)
-        elif kept and address in names:
-            node = next(node for node in kept.roster.nodes if node.address == address)
-            self._audit.write(event, node=node.name, address=str(address))
+        elif address in names:
+            self._audit.write(event, node=names[address], address=str(address))
 
     # What the status tells.
 
@@ -273,6 +304,8 @@ class Members:
         pools: dict[str, dict[str, int]] = {}
         for pool in kept.roster.pools if kept else ():
             assert kept
+            if not self._network.is_home(pool.name):
+                continue
             members, resting = self._leases.of_pool(pool.name), self._leases.resting(pool)
             size = len(usable_addresses(pool.addresses, kept.roster.network.site(pool.site).subnet))
             pools[pool.name] = {
@@ -282,7 +315,7 @@ class Members:
                 "resting": resting,
                 "free": max(0, size - len(members) - resting),
             }
-        return {"leases": leases, "pools": pools, "cleanup": self._cleanup.pause}
+        return {"leases": leases, "pools": pools, "cleanup": self._pause}
 
     async def close(self) -> None:
         """Finish the leaves that were answered."""

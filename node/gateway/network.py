@@ -12,75 +12,86 @@ from node.firewall import Firewall
 from node.gateway.endpoints import Endpoints
 from node.gateway.lease import Lease
 from node.gateway.leases import Leases
-from node.gateway.rosters import Kept, Rosters
+from node.gateway.neighbours import Neighbours
+from node.gateway.planning import Plan
+from node.gateway.reports import Reports
+from node.gateway.rosters import Rosters
+from node.links import LinkWatch, Partner
+from node.network_document import NeighbourLease, Report
 from node.reconcile import Wanted, changes, differences, heard_from, wanted
 from node.wireguard import Change, PeerState, WireGuard
-from overlay.model import Node, Peer
-from overlay.roster import Roster
-from overlay.topology import peers_of
+from overlay.model import LINK_KEEPALIVE, Node, Peer
+
+HOLD_SECONDS = 0.3
+"""How long a spoke that goes to another gateway keeps its way here after the answer: so that the answer gets back."""
 
 
 class Network:
-    """One gateway's interface and firewall, and the roster and leases they follow.
+    """One gateway's interface and firewall, and the roster, leases and reports they follow.
 
-    Only one caller at a time plans, reconciles or applies; everything else may be called meanwhile.
+    Only one caller at a time plans, reconciles or applies; everything else may be called meanwhile. ``clock`` gives
+    seconds since 1970, ``ticks`` monotonic ones.
     """
 
     def __init__(
-        self, config: Config, wireguard: WireGuard, firewall: Firewall, clock: Callable[[], float] = time.time
+        self,
+        config: Config,
+        wireguard: WireGuard,
+        firewall: Firewall,
+        clock: Callable[[], float] = time.time,
+        ticks: Callable[[], float] = time.monotonic,
     ) -> None:
         self.config = config
         self.rosters = Rosters(config.state / "roster.json", config.name, config.signing_public_key)
         self.leases = Leases(config.state / "leases.db", clock)
         self.endpoints = Endpoints(config.state / "endpoints.json")
+        self.neighbours = Neighbours(config.state / "neighbours.json", ticks)
+        self.reports = Reports()
+        self.whole = Plan(config.name, self.leases, self.neighbours, self.reports)
         self.observed: dict[str, PeerState] = {}
+        self.seen: dict[str, str] = {}
+        """Node -> endpoint of those that hang here, in a mesh. Replaced, never changed."""
+        self.everywhere: dict[str, str] = {}
+        """The same of all nodes, as their gateways see them."""
         self.drift_repaired = 0
         self._clock = clock
+        self._ticks = ticks
         self._wireguard = wireguard
         self._firewall = firewall
+        self._watch = LinkWatch(config.name, clock, ticks)
         self.applied: str | None = None
         """Digest of the roster that the interface follows."""
-        self._planned: str | None = None
-        self._static: dict[str, Wanted] = {}
-        self._desired: dict[str, Wanted] = {}
+        self._candidates: dict[str, Wanted] = {}
         self._pending: set[str] = set()
-        """Public keys whose peers may differ from the plan because their leases changed."""
-        self._named: tuple[Kept, dict[str, IPv4Address]] | None = None
+        """Public keys whose peers may differ from the plan because leases or reports changed."""
+        self._held: dict[str, tuple[str, float]] = {}
+        """Spokes that are on their way to another gateway: where they hang until when (ticks)."""
 
     def load(self, *, read_only: bool = False) -> None:
         """Read the state; StateError when the roster or the leases cannot be used."""
         self.rosters.load()
         self.leases.open(read_only=read_only)
         self.endpoints.load()
+        self.reports.take(self.neighbours.load().values())
 
-    def member_peers(self, roster: Roster, lease: Lease) -> list[Peer]:
+    def member_peers(self, lease: Lease) -> list[Peer]:
         """The peers of a lease's machine: those it is told when it joins."""
-        member = _node(roster, lease)
-        return peers_of(roster.network, member, [*roster.nodes, member])
+        member = self.whole.node_of(lease)
+        return self.whole.peering.of(member) if member and self.whole.peering else []
 
     def plan(self) -> Mapping[str, Wanted]:
         """Public key -> the peer that this gateway should have. Computed anew only where something has changed."""
         kept = self.rosters.kept
         if kept is None:
             return {}
-        roster, changed = kept.roster, self.leases.take_changed()
-        if self._planned != kept.sha256:
-            own = peers_of(roster.network, roster.node(self.config.name), roster.nodes)
-            self._static = {peer.public_key: wanted(peer) for peer in own}
-            self._desired = dict(self._static)
-            changed |= {lease.public_key for lease in self.leases.live()}
-            self._planned = kept.sha256
-        taken = {node.address for node in roster.nodes}
-        for key in changed - self._static.keys():
-            lease = self.leases.of_key(key)
-            if lease is None or lease.address in taken or all(pool.name != lease.pool for pool in roster.pools):
-                self._desired.pop(key, None)
-            else:
-                gateway = roster.node(self.config.name)
-                (peer,) = peers_of(roster.network, gateway, [gateway, _node(roster, lease)])
-                self._desired[key] = wanted(peer)
-        self._pending |= changed
-        return self._desired
+        now = self._ticks()
+        self._held = {name: held for name, held in self._held.items() if now < held[1]}
+        self._pending |= self.whole.follow(kept, {name: where for name, (where, _) in self._held.items()})
+        return self.whole.desired
+
+    def hold(self, name: str, gateway: str) -> None:
+        """Let a spoke hang on ``gateway`` for a moment yet, whatever it has reported."""
+        self._held = {**self._held, name: (gateway, self._ticks() + HOLD_SECONDS)}
 
     def reconcile(self) -> list[Change]:
         """Make the network equal to roster and leases, and say what was changed on the interface.
@@ -95,8 +106,10 @@ class Network:
         self._firewall.keep(roster, self.config.name)
         if self._wireguard.mtu() != roster.mtu:
             self._wireguard.set_mtu(roster.mtu)
-        desired = self.plan()
         self.observed = dict(self._wireguard.peers())
+        self.plan()
+        self._look()
+        desired = {**self._candidates, **self.plan()}
         needed = changes(desired, self.observed, self.endpoints.known)
         if needed:
             self._wireguard.apply(needed)
@@ -106,15 +119,70 @@ class Network:
         self.applied = kept.sha256
         self._pending = set()
         self.endpoints.remember(heard_from(self.observed), desired.keys())
+        self.neighbours.save(self.config.name, self.reports.all())
         return needed
+
+    def _look(self) -> None:
+        """See which links of this gateway are up, say so in a report of its own, and choose whom to try."""
+        seen = self._sight()
+        others = [] if seen is None else [answer.seen for answer in self.neighbours.answers.values()]
+        everywhere = {name: at for each in (*others, seen or {}) for name, at in each.items()}
+        if (seen or {}) != self.seen:
+            self.seen = seen or {}
+        if everywhere != self.everywhere:
+            self.everywhere = everywhere
+        nodes = {node.name: node for node in self.whole.nodes()}
+        possible = self.whole.partners(everywhere)
+        partners = {name: Partner(nodes[name].public_key, at) for name, at in possible.items()}
+        sight = self._watch.look(self.observed, partners)
+        self._report(tuple(sorted(sight.up)))
+        candidates = {node.public_key: node.endpoint for node in self.whole.awaited()}
+        candidates.update(partners[name] for name in sight.up | sight.trying)
+        old = self._candidates
+        self._candidates = {
+            key: wanted(Peer(key, endpoint, (), LINK_KEEPALIVE)) for key, endpoint in candidates.items()
+        }
+        self._pending |= old.keys() ^ self._candidates.keys()
+
+    def _report(self, links: tuple[str, ...]) -> None:
+        """Say with whom this gateway has links, if they are others than it has said."""
+        name = self.config.name
+        old = self.reports.of(name)
+        if old.links == links if old else not links:
+            return
+        stamp = max(int(self._clock() * 1000), old.stamp + 1 if old else 1)
+        self.take_reports([Report(name, stamp, name, links)])
+
+    def take_reports(self, reports: Sequence[Report]) -> set[str]:
+        """Keep what is newer than what is known: the nodes that hang elsewhere, or have other links, now."""
+        before = self.reports.version
+        changed = self.reports.take(reports)
+        if self.reports.version != before:
+            self.neighbours.changed()
+        return changed
+
+    def _sight(self) -> dict[str, str] | None:
+        """Where those that hang here are seen from, so that others may call them there; None but in a mesh."""
+        kept = self.rosters.kept
+        if kept is None or kept.roster.network.topology != "mesh":
+            return None
+        return {
+            node.name: state.endpoint
+            for node in self.whole.nodes()
+            if node.role == "spoke"
+            and self.whole.gateway_of(node) == self.config.name
+            and (state := self.observed.get(node.public_key))
+            and state.endpoint
+            and state.handshake
+        }
 
     def apply_leases(self) -> list[Change]:
         """Bring only those peers to the interface whose leases have changed, without looking at the others."""
         if self.applied is None:
             return []
         desired = self.plan()
-        pending = self._pending - self._static.keys()
-        needed = [Change(key, remove=True) for key in sorted(pending - desired.keys())]
+        pending = self._pending - {node.public_key for node in self.declared()}
+        needed = [Change(key, remove=True) for key in sorted(pending - desired.keys()) if key not in self._candidates]
         arriving = [desired[key] for key in pending & desired.keys()]
         needed += differences(arriving, self.observed, self.endpoints.known)
         if needed:
@@ -135,31 +203,57 @@ class Network:
             self.observed[key] = state._replace(allowed_ips=peer.prefixes, keepalive=peer.keepalive)
 
     def has(self, lease: Lease) -> bool:
-        """Whether the lease's peer is on the interface, as far as this end knows."""
+        """Whether the lease's peer is on the interface, as far as this end knows; who hangs elsewhere needs none."""
+        if not self.hangs_here(lease.public_key):
+            return lease.public_key in self.whole.members
         state = self.observed.get(lease.public_key)
         return state is not None and f"{lease.address}/32" in state.allowed_ips
 
-    def peer_addresses(self) -> dict[str, IPv4Address]:
-        """Public key -> overlay address of this gateway's peers among the declared nodes."""
+    def hangs_here(self, public_key: str) -> bool:
+        """Whether the machine of a lease hangs on this gateway; also said of one that is not planned yet."""
+        node = self.whole.members.get(public_key)
+        return node is None or self.whole.gateway_of(node) == self.config.name
+
+    def hanging_here(self) -> dict[str, IPv4Address]:
+        """Name -> overlay address of the spokes that hang on this gateway."""
+        own = self.config.name
+        return {
+            node.name: node.address
+            for node in self.whole.nodes()
+            if node.role == "spoke" and self.whole.gateway_of(node) == own
+        }
+
+    def is_home(self, pool: str) -> bool:
+        """Whether the machines of ``pool`` join here."""
         kept = self.rosters.kept
-        if kept is None:
-            return {}
-        if self._named is None or self._named[0] is not kept:
-            roster = kept.roster
-            keys = {peer.public_key for peer in peers_of(roster.network, roster.node(self.config.name), roster.nodes)}
-            self._named = kept, {node.public_key: node.address for node in roster.nodes if node.public_key in keys}
-        return self._named[1]
+        return kept is not None and pool in kept.homes and kept.homes[pool].name == self.config.name
+
+    def leases_of(self, pool: str) -> Sequence[Lease | NeighbourLease]:
+        """The live leases of ``pool``, of whichever gateway."""
+        if self.is_home(pool):
+            return self.leases.of_pool(pool)
+        return [lease for lease in self.whole.elsewhere.values() if lease.member.pool == pool]
+
+    @property
+    def serving_version(self) -> tuple[int, int]:
+        """Another one after each change of a lease, of whichever gateway."""
+        return self.leases.version, self.whole.elsewhere_version
+
+    def declared(self) -> list[Node]:
+        """The declared nodes but this one, in the roster's order."""
+        kept = self.rosters.kept
+        return [] if kept is None else [node for node in kept.roster.nodes if node.name != self.config.name]
 
     def addresses(self) -> list[IPv4Address]:
-        """The overlay addresses of all peers: declared nodes, and machines of pools."""
-        return [*self.peer_addresses().values(), *(lease.address for lease in self.leases.live())]
+        """The overlay addresses of all that are probed: declared nodes, machines of pools that join or hang here."""
+        own = [lease.address for lease in self.leases.live()]
+        guests = [lease.address for key, lease in self.whole.elsewhere.items() if key in self.whole.desired]
+        return [*(node.address for node in self.declared()), *own, *guests]
 
     def greetable(self, made: Sequence[Change]) -> list[IPv4Address]:
         """The overlay addresses of the peers that came or changed by ``made``."""
-        declared = self.peer_addresses()
-        keys = [change.public_key for change in made if not change.remove]
-        leases = [lease for each in keys if (lease := self.leases.of_key(each))]
-        return [declared[each] for each in keys if each in declared] + [lease.address for lease in leases]
+        addresses = {node.public_key: node.address for node in self.whole.nodes()}
+        return [addresses[each.public_key] for each in made if not each.remove and each.public_key in addresses]
 
     def told(self, public_key: str) -> dict[str, Any]:
         """What the status tells of a peer's tunnel. ``handshake_age`` is in seconds."""
@@ -173,10 +267,7 @@ class Network:
         }
 
     def peer_status(self, healthy: set[IPv4Address]) -> list[dict[str, Any]]:
-        """The declared peers as ``GET /v1/status`` tells them, in the roster's order."""
-        if self.rosters.kept is None:
-            return []
-        addresses = self.peer_addresses()
+        """The other declared nodes as ``GET /v1/status`` tells them, in the roster's order."""
         return [
             {
                 "name": node.name,
@@ -185,11 +276,18 @@ class Network:
                 **self.told(node.public_key),
                 "healthy": node.address in healthy,
             }
-            for node in self.rosters.kept.roster.nodes
-            if node.public_key in addresses
+            for node in self.declared()
         ]
 
-
-def _node(roster: Roster, lease: Lease) -> Node:
-    site = next((pool.site for pool in roster.pools if pool.name == lease.pool), "")
-    return Node(lease.name, site, lease.address, "spoke", lease.public_key)
+    def status(self) -> dict[str, Any]:
+        """``topology``, ``attached``, ``links`` and ``neighbours`` of ``GET /v1/status``."""
+        kept = self.rosters.kept
+        if kept is None:
+            return {"topology": None, "attached": {}, "links": [], "neighbours": {}}
+        is_mesh = kept.roster.network.topology == "mesh"
+        return {
+            "topology": kept.roster.network.topology,
+            "attached": self.whole.attached,
+            "links": self.reports.pairs() if is_mesh else [],
+            "neighbours": self.neighbours.status(kept.gateways.keys() - {self.config.name}),
+        }

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from aiohttp import web
 
 from node import joining
-from node.gateway.lease import FULL_WEIGHT, Refusal, State
+from node.gateway.lease import FULL_WEIGHT, Misdirected, Refusal, State
 from node.gateway.limits import source_of
 from overlay.fields import FieldError, Fields, read
 
@@ -53,7 +53,9 @@ class Leaseholders(Protocol):
 def refused(refusal: Refusal) -> web.Response:
     """The answer to what was refused. The rest of a body that was not read ends with the connection."""
     headers = {"Retry-After": str(refusal.retry_after)} if refusal.retry_after else None
-    document = {"status": refusal.status, "reason": refusal.reason}
+    document: dict[str, Any] = {"status": refusal.status, "reason": refusal.reason}
+    if isinstance(refusal, Misdirected):
+        document["gateway"] = {"url": refusal.url, "public_key": refusal.public_key}
     answer = web.json_response(document, status=refusal.status, headers=headers)
     answer.force_close()
     return answer

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from functools import cached_property
+from ipaddress import IPv4Address
 from pathlib import Path
 
 from node import files
 from node.signature import is_signed
+from overlay.model import Node
 from overlay.roster import Roster, RosterError, content_digest, parse
 from overlay.signing import roster_message
+from overlay.topology import home_of
 
 REMEDY = (
     "The peers stay as they are until the interface goes down. Move the file away, "
@@ -26,6 +30,21 @@ class Kept:
     signature: str
     sha256: str
     content: str
+
+    @cached_property
+    def gateways(self) -> dict[str, Node]:
+        """Name -> gateway."""
+        return {node.name: node for node in self.roster.nodes if node.role == "gateway"}
+
+    @cached_property
+    def homes(self) -> dict[str, Node]:
+        """Pool -> the gateway where its machines join."""
+        return {pool.name: home_of(self.roster.nodes, pool.site) for pool in self.roster.pools}
+
+    @cached_property
+    def by_address(self) -> dict[IPv4Address, Node]:
+        """Overlay address -> declared node."""
+        return {node.address: node for node in self.roster.nodes}
 
 
 def _kept(roster: Roster, body: bytes, signature: str) -> Kept:

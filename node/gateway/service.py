@@ -9,6 +9,7 @@ import signal
 import socket
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +17,15 @@ from node import release
 from node.gateway.admission import Admission, Store
 from node.gateway.api import application
 from node.gateway.audit import Audit
+from node.gateway.directory import Directory
+from node.gateway.exchange import Exchange
 from node.gateway.health import Health, Probe
 from node.gateway.identity.gcp import GoogleKeys
 from node.gateway.listener import Listener, tls_context
 from node.gateway.members import Members
 from node.gateway.metrics import Metrics
-from node.gateway.network import Network
+from node.gateway.network import HOLD_SECONDS, Network
+from node.gateway.nudges import AGAIN_SECONDS, Nudges, listen
 from node.gateway.rosters import Kept as KeptRoster
 from node.gateway.serving.balancer import Balancer
 from node.gateway.serving.credentials import CredentialStore
@@ -32,6 +36,7 @@ from node.gateway.traffic import Traffic
 from node.log import say
 from node.pulse import Pulse
 from node.wireguard import WireGuardError
+from overlay.groups import group_of, is_administrator
 
 TICK_SECONDS = 2.0
 TRIAL_SECONDS = 0.2
@@ -41,6 +46,8 @@ PROBE_SECONDS = 4.0
 PROBE_STEPS = 8
 """The peers are probed in as many parts, for thousands of answers at once would overrun the socket."""
 CHECK_SECONDS = 30.0
+STIR_SECONDS = 0.05
+"""Between two rounds of nudges."""
 STALE_SECONDS = 15.0
 """Without a successful reconcile for this long the service says that it is not healthy."""
 
@@ -66,7 +73,10 @@ class Batch:
 
 
 class Service:
-    """A gateway's roster, network, members and release behind the API; a signal or a newer release sets ``stop``."""
+    """A gateway's roster, network, members and release behind the API; a signal or a newer release sets ``stop``.
+
+    ``names`` keeps the names of the overlay, in a thread of its own.
+    """
 
     def __init__(
         self,
@@ -77,6 +87,7 @@ class Service:
         nginx: Nginx,
         private_key: str | None = None,
         google: GoogleKeys | None = None,
+        names: Callable[[], object] = lambda: None,
     ) -> None:
         self.stop = asyncio.Event()
         self._network = network
@@ -90,6 +101,7 @@ class Service:
         self._trial: release.Trial | None = None
         self._trial_end = 0.0
         self._problem = ""
+        self._served = network.serving_version
         state, files = network.config.state, network.config.files
         self._store = Store()
         self._audit = Audit(state / "audit.jsonl")
@@ -99,6 +111,13 @@ class Service:
         self._credentials.load()
         self._balancer = Balancer(network, self._credentials, nginx, self._audit)
         self.metrics = Metrics(self._balancer, self._credentials)
+        self._names = names
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self.exchange = Exchange(network, self._wake.set)
+        self._nudges = Nudges()
+        self._stirred = asyncio.Event()
+        """Set when the other gateways and the nodes may have to be told something."""
+        self.directory = Directory(network, private_key, self._audit, Batch(self._keep_reports).run, self._on_report)
         flush, seal = Batch(self._apply_leases).run, load_seal(files / "seal.key")
         self.joins = Admission(
             network, health, Traffic(), self._store, self._audit, flush, seal, private_key, google or GoogleKeys()
@@ -121,10 +140,19 @@ class Service:
         }
         if with_peers:
             found["peers"] = self._network.peer_status(self.health.healthy())
+            found |= self._network.status()
             found["drift_repaired"] = self._network.drift_repaired
             found |= self.members.status()
             found["load_balancer"] = self._balancer.status()
         return found
+
+    def is_administrator(self, source: str) -> bool:
+        """Whether whoever asks over the overlay from ``source`` is told everything: this gateway itself is."""
+        kept, address = self._network.rosters.kept, IPv4Address(source)
+        if kept is None or not kept.roster.network.groups or self.is_overlay(source):
+            return True
+        group = group_of(kept.roster.network, kept.roster.nodes, address)
+        return group is not None and is_administrator(kept.roster.network, group)
 
     def is_overlay(self, address: str) -> bool:
         return address == str(self._network.config.control[0])
@@ -138,6 +166,7 @@ class Service:
     async def offer_roster(self, body: bytes, signature: str | None) -> tuple[int, str]:
         answer = await self._offer("roster", lambda: self._network.rosters.offer(body, signature))
         await self.members.follow()
+        self.exchange.follow()
         self._balancer.wake()
         return answer
 
@@ -172,9 +201,51 @@ class Service:
             self._wake.set()
             say(f"the interface does not take a change: {error}")
 
+    async def _keep_reports(self) -> None:
+        """Bring what nodes have reported to the disk; what it does not take now, the next tick tries again."""
+        network = self._network
+        with contextlib.suppress(OSError):
+            await asyncio.to_thread(network.neighbours.save, network.config.name, network.reports.all())
+
+    def _on_report(self) -> None:
+        """A node hangs elsewhere, or has other links: peers follow when its answer is out."""
+        asyncio.get_running_loop().call_later(HOLD_SECONDS, self._wake.set)
+        self._wake.set()
+        self._stirred.set()
+
+    def _on_lease(self) -> None:
+        """A lease came, went or changed, in whichever thread."""
+        if self._loop:
+            self._loop.call_soon_threadsafe(self._balancer.wake)
+            self._loop.call_soon_threadsafe(self._stirred.set)
+
+    async def _tell(self) -> None:
+        """Nudge the other gateways at once after each change, and the nodes that have not been told of one."""
+        network, told = self._network, None
+        loop = asyncio.get_running_loop()
+        while True:
+            timer = loop.call_later(AGAIN_SECONDS, self._stirred.set)
+            await self._stirred.wait()
+            timer.cancel()
+            self._stirred.clear()
+            kept = network.rosters.kept
+            if kept is None:
+                continue
+            now = kept.sha256, network.leases.version, network.reports.version, network.seen
+            if now != told:
+                told = now
+                self._nudges.send(node.address for node in self.exchange.others().values())
+            spokes = network.hanging_here()
+            wanted = {name: self.directory.pressing(name) for name in spokes}
+            await self._nudges.round(self._nudges.due(wanted, self.directory.told), spokes)
+            await asyncio.sleep(STIR_SECONDS)
+
     async def run(self) -> None:
         """Tick until told to stop, and probe on the way."""
-        tasks = [asyncio.create_task(self._probe()), asyncio.create_task(self._balancer.run())]
+        self._loop = asyncio.get_running_loop()
+        self._network.leases.watch(self._on_lease)
+        jobs = (self._probe(), self._balancer.run(), self.exchange.run(), self._tell(), self._keep_names())
+        tasks = [asyncio.create_task(job) for job in jobs]
         try:
             while not self.stop.is_set():
                 self._wake.clear()
@@ -182,9 +253,11 @@ class Service:
                 with contextlib.suppress(asyncio.TimeoutError):
                     await asyncio.wait_for(self._wake.wait(), TRIAL_SECONDS if self._trial else TICK_SECONDS)
         finally:
+            self._network.leases.watch(None)
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+            self._nudges.close()
             if self._trial:
                 self._trial.end()
             await self.members.close()
@@ -207,6 +280,7 @@ class Service:
                 say(f"changed {len(made)} peers")
                 self.health.greet(self._network.greetable(made))
             await self.members.tick()
+            self._follow_changes()
             self._reconciled, self._problem = time.monotonic(), ""
         except (WireGuardError, OSError) as error:
             if str(error) != self._problem:
@@ -215,6 +289,20 @@ class Service:
         if self._reconciled is not None:
             self._pulse.beat()
         self._follow_release()
+
+    def _follow_changes(self) -> None:
+        """Let those know who follow what a reconcile has found."""
+        self.exchange.follow()
+        self._stirred.set()
+        if self._network.serving_version != self._served:
+            self._served = self._network.serving_version
+            self._balancer.wake()
+
+    async def _keep_names(self) -> None:
+        """Keep the names of the overlay, which may take as long as the machine's tools do."""
+        while True:
+            await asyncio.to_thread(self._names)
+            await asyncio.sleep(TICK_SECONDS)
 
     def _follow_release(self) -> None:
         """Check a newer release beside this one, and stop for it when it finds itself well."""
@@ -271,20 +359,32 @@ def own_key() -> str | None:
     return found[0] if found else None
 
 
-async def serve(network: Network, probe: Probe, pulse: Pulse, listener: socket.socket, nginx: Nginx) -> None:
+async def serve(
+    network: Network,
+    probe: Probe,
+    pulse: Pulse,
+    listener: socket.socket,
+    nginx: Nginx,
+    names: Callable[[], object] = lambda: None,
+) -> None:
     """The service until SIGTERM, SIGINT, a newer release or the end of stage 0."""
-    service = Service(network, Health(probe), pulse, release.running(), nginx, own_key())
+    service = Service(network, Health(probe), pulse, release.running(), nginx, own_key(), names=names)
     loop = asyncio.get_running_loop()
 
     for each in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(each, service.end)
     https = Listener(application(service), listener, tls_context(network.config.files))
     await https.start()
-    metrics = asyncio.create_task(service.metrics.run(network.config.control[0]))
+    address = network.config.control[0]
+    tasks = [
+        asyncio.create_task(service.metrics.run(address)),
+        asyncio.create_task(listen(address, service.exchange.nudge)),
+    ]
     try:
         await service.run()
     finally:
-        metrics.cancel()
-        await asyncio.gather(metrics, return_exceptions=True)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
         await https.close()
         service.close()

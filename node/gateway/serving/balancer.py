@@ -64,7 +64,7 @@ class Balancer:
         self._wake = asyncio.Event()
         self._turned = asyncio.Event()
         """Set, and another one from then on, when the rotation changes."""
-        self._followed: tuple[str, int] | None = None
+        self._followed: tuple[str, tuple[int, int]] | None = None
         """The roster's digest and the leases' version that the machines are of."""
         self._not_before = float("-inf")
         self._looked = float("-inf")
@@ -96,11 +96,6 @@ class Balancer:
     async def run(self) -> None:
         """Follow every change until cancelled."""
         loop = asyncio.get_running_loop()
-
-        def wake() -> None:
-            loop.call_soon_threadsafe(self.wake)
-
-        self._network.leases.watch(wake)
         try:
             while True:
                 self._wake.clear()
@@ -109,7 +104,6 @@ class Balancer:
                 await self._wake.wait()
                 timer.cancel()
         finally:
-            self._network.leases.watch(None)
             await self.checks.close()
 
     async def _step(self) -> float:
@@ -136,14 +130,14 @@ class Balancer:
 
     def _follow(self, kept: KeptRoster, balancer: LoadBalancer) -> None:
         """Look anew at which machines there are, if they may be others."""
-        began, version = self._ticks(), self._network.leases.version
+        began, version = self._ticks(), self._network.serving_version
         if self._followed == (kept.sha256, version):
             return
         trusted: set[tuple[Any, int]] = set()
         if self._followed is None:
             # Who had requests before this process began is healthy until the checks say otherwise.
             trusted = servers_of(self._folder.configuration() or "")
-        self.machines = machines(kept.roster, self._network.leases.of_pool)
+        self.machines = machines(kept.roster, self._network.leases_of)
         endpoints = [machine.endpoint for machine in self.machines]
         self.checks.follow(balancer.check, endpoints, trusted)
         if self._followed is None:

@@ -8,6 +8,7 @@ from ipaddress import IPv4Address
 
 from node.gateway.lease import FULL_WEIGHT, Lease
 from node.gateway.serving.conf import Server
+from node.network_document import NeighbourLease
 from overlay.roster import Roster
 
 
@@ -41,7 +42,7 @@ class Machine:
         return Server(self.endpoint.address, self.endpoint.port, self.weight, self.backup, self.max_conns)
 
 
-def machines(roster: Roster, leases_of: Callable[[str], Iterable[Lease]]) -> list[Machine]:
+def machines(roster: Roster, leases_of: Callable[[str], Iterable[Lease | NeighbourLease]]) -> list[Machine]:
     """The machines that requests may go to, in the roster's order; ``leases_of`` gives a pool's live leases."""
     balancer = roster.load_balancer
     if balancer is None:

@@ -1,0 +1,180 @@
+"""What a gateway tells of the network: to the nodes, and to the other gateways."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import secrets
+from collections.abc import Awaitable, Callable
+from ipaddress import IPv4Address
+
+from node import joining
+from node.gateway.audit import Audit
+from node.gateway.lease import Lease, Refusal
+from node.gateway.limits import Buckets
+from node.gateway.network import Network
+from node.gateway.rosters import Kept
+from node.network_document import (
+    DocumentError,
+    Member,
+    Neighbour,
+    NeighbourLease,
+    NetworkDocument,
+    Packed,
+    Report,
+    SignedRoster,
+    neighbour_body,
+    parse_request,
+)
+from overlay.model import Node
+
+Pressing = tuple[str, frozenset[str]]
+"""What a node is told to ask for at once: digest of what all are told, and its own links."""
+
+
+class Directory:
+    """Answers for ``network``.
+
+    ``private_key`` is the gateway's own WireGuard key; without it nobody is answered that asks from the internet.
+    ``keep`` brings reports to the disk; ``on_report`` is called after some node hangs elsewhere or has other links.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        private_key: str | None,
+        audit: Audit,
+        keep: Callable[[], Awaitable[None]],
+        on_report: Callable[[], None],
+    ) -> None:
+        self._network = network
+        self._private_key = private_key
+        self._audit = audit
+        self._keep = keep
+        self._on_report = on_report
+        self._asked = Buckets(20, 2.0)
+        """How often a node asks, by name: an answer is large."""
+        self._strangers = Buckets(60, 1.0)
+        """Failures by source, of those on the internet."""
+        self._packed: tuple[object, Packed] | None = None
+        self._neighbour: tuple[object, str, bytes] | None = None
+        self._start = secrets.token_hex(4)
+        """Tells the versions of this process from those of an earlier one."""
+        self.told: dict[str, Pressing] = {}
+        """What each node was told last."""
+
+    # Nodes.
+
+    async def ask(self, source: str, possession: str | None, body: bytes, *, by_tunnel: bool) -> bytes:
+        """The network as the node is told that asks from ``source``; Refusal."""
+        kept = self._kept()
+        try:
+            request = parse_request(body)
+        except DocumentError as error:
+            raise Refusal(400, str(error)) from None
+        node = (
+            self._at(kept, IPv4Address(source)) if by_tunnel else self._possessor(kept, request.name, possession, body)
+        )
+        if node is None or node.name != request.name:
+            raise Refusal(403, "name: not the node of this address" if by_tunnel else "not the holder of a node's key")
+        if not self._asked.take(node.name):
+            raise Refusal(429, "this node asks too often", int(self._asked.wait(node.name)) + 1)
+        if request.report is not None:
+            await self._take(kept, node, request.report)
+        packed, links = self._shared(kept), self._links_of(kept, node.name)
+        self.told[node.name] = self.pressing(node.name)
+        newest = self._network.reports.of(node.name)
+        version = f"{packed.digest[:16]}.{_digest(sorted(links))[:8]}"
+        return packed.body(version, links, newest.stamp if newest else 0, with_roster=request.roster != kept.sha256)
+
+    def _kept(self) -> Kept:
+        kept = self._network.rosters.kept
+        if kept is None:
+            raise Refusal(503, "no roster yet", 2)
+        return kept
+
+    def _at(self, kept: Kept, address: IPv4Address) -> Node | None:
+        """Who has an overlay address: a declared node, or the machine of a live lease."""
+        node = kept.by_address.get(address)
+        if node is not None:
+            return node
+        own = self._network.leases.at(address)
+        key = own.public_key if own and own.state != "left" else self._network.whole.guest_at(address)
+        return self._network.whole.members.get(key) if key else None
+
+    def _possessor(self, kept: Kept, name: str, possession: str | None, body: bytes) -> Node | None:
+        """The declared node that shows that it holds its key; None for anybody else."""
+        node = next((node for node in kept.roster.nodes if node.name == name), None)
+        if node is None or self._private_key is None:
+            return None
+        try:
+            is_holder = joining.is_possessed(possession, self._private_key, node.public_key, body)
+        except joining.JoinError:
+            return None
+        return node if is_holder else None
+
+    def failed(self, source: str, refusal: Refusal, **about: str | None) -> Refusal:
+        """Count and log what ``source`` on the internet was refused: what it is answered."""
+        wait = self._strangers.wait(source)
+        if wait > 0:
+            refusal = Refusal(429, "too many failed attempts", int(wait) + 1)
+        elif refusal.status not in (429, 503):
+            self._strangers.take(source)
+        self._audit.refuse(source, status=refusal.status, reason=refusal.reason, **about)
+        return refusal
+
+    async def _take(self, kept: Kept, node: Node, report: Report) -> None:
+        """Keep what a node says of itself. One that goes elsewhere has its way for the answer a moment longer."""
+        where = self._network.whole.gateway_of(node) if node.role == "spoke" else None
+        if not self._network.take_reports([report]):
+            return
+        if where is not None and report.gateway in kept.gateways and report.gateway != where:
+            self._network.hold(node.name, where)
+            await self._keep()
+        self._on_report()
+
+    def _links_of(self, kept: Kept, name: str) -> frozenset[str]:
+        return self._network.reports.links_of(name) if kept.roster.network.topology == "mesh" else frozenset()
+
+    def pressing(self, name: str) -> Pressing:
+        """What the node is to be told without delay; another value whenever it should ask anew."""
+        kept = self._kept()
+        digest = self._shared(kept).digest if kept.roster.network.topology == "mesh" else kept.sha256
+        return digest, self._links_of(kept, name)
+
+    def _shared(self, kept: Kept) -> Packed:
+        whole, seen = self._network.whole, self._network.everywhere
+        key = kept.sha256, whole.version, seen
+        if self._packed is None or self._packed[0] != key:
+            members = tuple(whole.all_members())
+            roster = SignedRoster(kept.body, kept.signature)
+            self._packed = key, Packed(NetworkDocument("-", kept.sha256, roster, members, seen))
+        return self._packed[1]
+
+    # Other gateways.
+
+    def neighbour(self, source: str, after: str | None) -> bytes | None:
+        """What the gateway at ``source`` is told, or None when it has it already; Refusal."""
+        asker = self._kept().by_address.get(IPv4Address(source))
+        if asker is None or asker.role != "gateway" or asker.name == self._network.config.name:
+            raise Refusal(403, "only another gateway, over the overlay")
+        network = self._network
+        key = network.leases.version, network.reports.version, network.seen, self._kept().sha256
+        if self._neighbour is None or self._neighbour[0] != key:
+            version = f"{self._start}.{_digest([repr(key)])[:16]}"
+            leases = tuple(told for lease in network.leases.live() if (told := self._told(lease)))
+            made = Neighbour(network.config.name, version, leases, network.seen, network.reports.all())
+            self._neighbour = key, version, neighbour_body(made)
+        _, version, body = self._neighbour
+        return None if after == version else body
+
+    def _told(self, lease: Lease) -> NeighbourLease | None:
+        node = self._network.whole.node_of(lease)
+        if node is None:
+            return None
+        member = Member(lease.name, lease.pool, node.site, lease.address, lease.public_key, node.group, node.lan)
+        return NeighbourLease(member, lease.state, lease.weight)
+
+
+def _digest(found: object) -> str:
+    return hashlib.sha256(json.dumps(found).encode()).hexdigest()
