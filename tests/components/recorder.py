@@ -34,6 +34,11 @@ ORIGIN_CERTIFICATE = CERTIFICATE.replace("A" * 64, "B" * 64).strip()
 PUBLISHED = {"ipv4Cidrs": ["203.0.114.0/24", "198.51.101.0/24"], "ipv6Cidrs": ["2001:db8:f::/48"]}
 """Cloudflare's ranges."""
 GATEWAY_IP = "198.51.100.1"
+GATEWAY_IPS = {"hetzner": GATEWAY_IP, "aws": "198.51.100.2", "gcp": "198.51.100.3"}
+"""What a gateway's address is on each cloud."""
+GATEWAY_NETWORK6 = "2001:db8:a:b::/64"
+SPOKE_IP, SPOKE_IP6 = "192.0.2.7", "2001:db8:c:d::1"
+"""What a machine that gets an address with it has."""
 ACCOUNT = "123456789012"
 
 
@@ -145,10 +150,42 @@ def _made(kind: str, name: str, inputs: Mapping[str, Json]) -> dict[str, Json]:
             return {"email": f"{inputs['accountId']}@{inputs['project']}.iam.gserviceaccount.com"}
         case "InstanceTemplate":
             return {"selfLinkUnique": f"instanceTemplates/{inputs['namePrefix']}1?uniqueId=7"}
-        case "PrimaryIp":
-            return {"ipAddress": GATEWAY_IP}
+        case "PrimaryIp" | "Eip" | "Address":
+            return _made_address(kind, name, inputs)
+        case "Server" | "Instance":
+            return _made_machine(kind, name, inputs)
         case _:
             return {}
+
+
+def _made_address(kind: str, name: str, inputs: Mapping[str, Json]) -> dict[str, Json]:
+    if kind.startswith("aws:"):
+        return {"publicIp": GATEWAY_IPS["aws"], "allocationId": id_of(kind, name)}
+    if kind.startswith("gcp:"):
+        return {"address": GATEWAY_IPS["gcp"]}
+    return {"ipNetwork": GATEWAY_NETWORK6} if inputs["type"] == "ipv6" else {"ipAddress": GATEWAY_IP}
+
+
+def _made_machine(kind: str, name: str, inputs: Mapping[str, Json]) -> dict[str, Json]:
+    if kind.startswith("hcloud:"):
+        return {"ipv4Address": SPOKE_IP, "ipv6Address": SPOKE_IP6}
+    if kind.startswith("aws:"):
+        return {"primaryNetworkInterfaceId": interface_of(name), "publicIp": SPOKE_IP}
+    cards = [
+        {**card, "accessConfigs": [{"natIp": SPOKE_IP, **access} for access in card.get("accessConfigs", [])]}
+        for card in inputs["networkInterfaces"]
+    ]
+    return {"selfLink": link_of(name), "networkInterfaces": cards}
+
+
+def interface_of(instance: str) -> str:
+    """The id of the network interface that an AWS instance has."""
+    return f"eni-of-{instance}"
+
+
+def link_of(instance: str) -> str:
+    """What a GCP instance is called in full."""
+    return f"https://www.googleapis.com/compute/v1/{instance}"
 
 
 def id_of(kind: str, name: str) -> str:
