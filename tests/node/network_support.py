@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Interface
 from pathlib import Path
 
@@ -14,6 +16,7 @@ from node.network.asker import Asker, Doorway
 from node.network.bell import Bell
 from node.network.kept import State
 from node.network_document import (
+    Member,
     NetworkDocument,
     Report,
     Request,
@@ -29,10 +32,19 @@ from overlay.roster import Roster
 from tests.node.support import MemoryWireGuard, Stack, Time, key, signed
 
 OVERLAY = IPv4Network("10.100.0.0/16")
-PRIVATE = key("a private key of a node")
-GATEWAY_PRIVATE = key("a private key of all gateways on the internet")
-STATIONS = ("root", "gw-b")
 ADDRESSES = {"root": "10.100.0.1", "gw-b": "10.100.2.254"}
+PUBLIC = {"root": "198.51.100.1", "gw-b": "198.51.100.2"}
+
+
+def private(name: str) -> str:
+    """The private key of a node of :func:`three_sites`."""
+    return key(f"{name}, private")
+
+
+@lru_cache
+def public(name: str) -> str:
+    """Its public key."""
+    return keys.public_key(private(name))
 
 
 @dataclass
@@ -112,11 +124,11 @@ def three_sites(topology: str = "hub", number: int = 1, **changes: object) -> Ro
         Site(name, "aws", IPv4Network(f"10.100.{index}.0/24"), "x") for index, name in enumerate("abc", start=1)
     )
     nodes = [
-        Node("root", "a", IPv4Address(ADDRESSES["root"]), "gateway", key("root"), "198.51.100.1:51820"),
-        Node("gw-b", "b", IPv4Address(ADDRESSES["gw-b"]), "gateway", key("gw-b"), "198.51.100.2:51820"),
-        Node("b-1", "b", IPv4Address("10.100.2.1"), "spoke", keys.public_key(PRIVATE), None),
-        Node("a-1", "a", IPv4Address("10.100.1.1"), "spoke", key("a-1"), "203.0.113.1:51820"),
-        Node("c-1", "c", IPv4Address("10.100.3.1"), "spoke", key("c-1"), None),
+        Node("root", "a", IPv4Address(ADDRESSES["root"]), "gateway", public("root"), f"{PUBLIC['root']}:51820"),
+        Node("gw-b", "b", IPv4Address(ADDRESSES["gw-b"]), "gateway", public("gw-b"), f"{PUBLIC['gw-b']}:51820"),
+        Node("b-1", "b", IPv4Address("10.100.2.1"), "spoke", public("b-1")),
+        Node("a-1", "a", IPv4Address("10.100.1.1"), "spoke", public("a-1"), "203.0.113.1:51820"),
+        Node("c-1", "c", IPv4Address("10.100.3.1"), "spoke", public("c-1")),
     ]
     network = Network(OVERLAY, sites, topology)
     made = Roster(number, network, 1420, tuple(nodes), (IPv4Network("0.0.0.0/0"),), (IPv4Network("203.0.113.0/24"),))
@@ -134,24 +146,26 @@ class Gateways:
     roster: Roster
     links: frozenset[str] = frozenset()
     seen: Mapping[str, str] = field(default_factory=dict[str, str])
+    members: tuple[Member, ...] = ()
+    takes_reports: bool = True
     deaf: set[str] = field(default_factory=set[str])
     status: int = 200
     report: Report | None = None
     asked: list[tuple[str, Request]] = field(default_factory=list[tuple[str, Request]])
-    on_ask: Callable[[str, Request], object] = lambda *_: None
+    on_ask: Callable[[], object] | None = None
 
     def connect(self, host: str) -> Gateway:
         return Gateway(self, host)
 
     def document(self, request: Request) -> NetworkDocument:
         body, signature = signed(self.stack, self.roster)
-        if request.report and (self.report is None or request.report.stamp > self.report.stamp):
+        if request.report and self.takes_reports and (self.report is None or request.report.stamp > self.report.stamp):
             self.report = request.report
         return NetworkDocument(
             f"{self.roster.number}",
             roster_digest(body),
             None if request.roster == roster_digest(body) else SignedRoster(body, signature),
-            (),
+            self.members,
             self.seen,
             self.links,
             self.report.stamp if self.report else 0,
@@ -183,12 +197,13 @@ class Gateway:
         beat()
         request = parse_request(body)
         self.all.asked.append((self.host, request))
-        self.all.on_ask(self.host, request)
+        if self.all.on_ask:
+            self.all.on_ask()
         if self.host in self.all.deaf:
             raise ConnectionError("timed out")
-        is_public = not self.host.startswith("10.100.")
+        at = next((name for name, host in PUBLIC.items() if host == self.host), None)
         claim = (headers or {}).get(joining.POSSESSION)
-        if is_public and not joining.is_possessed(claim, GATEWAY_PRIVATE, keys.public_key(PRIVATE), body):
+        if at is not None and not joining.is_possessed(claim, private(at), public("b-1"), body):
             return Reply(403, {}, b"{}")
         if self.all.status != 200:
             return Reply(self.all.status, {}, b"{}")
@@ -213,15 +228,12 @@ class Machine:
     def boot(self) -> None:
         """The interface is what wg-quick makes of first boot's configuration, and the agent begins."""
         self.wireguard.state = {}
-        self.wireguard.state[key("root")] = PeerState(
-            key("root"), "198.51.100.1:51820", frozenset({str(OVERLAY)}), 0, 0, 0, 25
-        )
+        root, endpoint = public("root"), f"{PUBLIC['root']}:51820"
+        self.wireguard.state[root] = PeerState(root, endpoint, frozenset({str(OVERLAY)}), 0, 0, 0, 25)
         self.start()
 
     def start(self) -> None:
         """The agent begins; the interface is as it was."""
-        import threading
-
         self.wireguard.calls.clear()
         state = State(self.folder / "network.json", self.stack.public_key, self.time.ticks)
         self.parts = memory_parts(self.wireguard)
@@ -230,7 +242,7 @@ class Machine:
             self.time.ticks,
         )  # fmt: skip
         self.agent.load()
-        doorway = Doorway(PRIVATE, ("198.51.100.1:51820", keys.public_key(GATEWAY_PRIVATE)))
+        doorway = Doorway(private("b-1"), (f"{PUBLIC['root']}:51820", public("root")))
         bell = Bell(0)
         self.asker = Asker(self.agent, bell, self.gateways.connect, lambda: doorway, threading.Event(), self.time.ticks)
         bell.close()
@@ -243,16 +255,16 @@ class Machine:
         for _ in range(int(seconds)):
             self.time.go(1)
             for name in talking:
-                if key(name) in self.wireguard.state:
-                    self.wireguard.shake(key(name), self.time.wall)
+                if public(name) in self.wireguard.state:
+                    self.wireguard.shake(public(name), self.time.wall)
             self.agent.round()
             self.agent.settle()
 
     def hangs_on(self) -> str | None:
         found = self.wireguard.leads_to(str(OVERLAY))
-        return next((name for name in STATIONS if key(name) == found), None)
+        return next((name for name in ADDRESSES if public(name) == found), None)
 
     def prefixes(self, name: str) -> set[str] | None:
         """What the interface sends to a node; None when it is no peer."""
-        state = self.wireguard.state.get(key(name))
+        state = self.wireguard.state.get(public(name))
         return None if state is None else set(state.allowed_ips)
