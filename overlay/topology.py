@@ -21,6 +21,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence, Set
 from ipaddress import IPv4Address, IPv4Network
+from operator import attrgetter
 from types import MappingProxyType
 
 from overlay.addresses import network6
@@ -34,6 +35,8 @@ Links = Mapping[str, Set[str]]
 NO_LINKS: Links = MappingProxyType({})
 WHERE_IT_SHOULD: Mapping[str, str] = MappingProxyType({})
 """No spoke hangs on another gateway than its topology says."""
+
+_BY_KEY = attrgetter("public_key")
 
 
 class TopologyError(ValueError):
@@ -102,9 +105,10 @@ class Peering:
         if node.role == "gateway":
             found = self._of_gateway(node)
         else:
-            direct = frozenset(prefix for peer in linked for prefix in peer.allowed_ips)
-            found = [self._up(node, self.gateway_of(node), direct)]
-        return sorted(found + linked, key=lambda peer: peer.public_key)
+            # Without groups it is the whole overlay, which no link has.
+            direct = (prefix for peer in linked for prefix in peer.allowed_ips) if self._network.groups else ()
+            found = [self._up(node, self.gateway_of(node), frozenset(direct))]
+        return sorted(found + linked, key=_BY_KEY)
 
     def links_of(self, name: str) -> Set[str]:
         """With whom the node has a link that carries packets: what a gateway, which knows all links, tells it."""
@@ -164,8 +168,15 @@ class Peering:
             return []
         if not self._named:
             self._named = {each.name: each for each in self._nodes}
-        found = (self._named[name] for name in partners if name in self._named and name != node.name)
-        return [self._link(node, other) for other in found if not self.is_base(node, other)]
+        named, direct, is_spoke = self._named, self._direct, node.role == "spoke"
+        found: list[Peer] = []
+        for name in partners:
+            # Two spokes, most pairs by far in a large mesh, are no peers without their link.
+            if is_spoke and name in direct and name != node.name:
+                found.append(direct[name])
+            elif name in named and name != node.name and not self.is_base(node, named[name]):
+                found.append(self._link(node, named[name]))
+        return found
 
     def _link(self, node: Node, other: Node) -> Peer:
         if other.role == "gateway":
