@@ -15,6 +15,8 @@ from tests.components.configs import changed, dev
 from tests.components.recorder import (
     GATEWAY_IPS,
     GATEWAY_NETWORK6,
+    SPOKE_IP,
+    SPOKE_IP6,
     Registered,
     Run,
     is_secret,
@@ -56,6 +58,11 @@ def tunnel(run: Run, machine: str) -> tuple[str, str]:
     lines = files_of(run.named(machine))["/etc/wireguard/wg0.conf"].splitlines()
     values = dict(line.split(" = ", 1) for line in lines if " = " in line)
     return values["Endpoint"], values["PublicKey"]
+
+
+def depends_on(resource: Registered) -> set[str]:
+    """The names of what must be there before the resource."""
+    return {urn.rpartition("::")[2] for urn in resource.request.dependencies}
 
 
 @pytest.fixture(scope="module")
@@ -309,6 +316,21 @@ def test_machines_of_an_external_site_have_a_key_or_none_of_ours_and_no_machine(
     assert not [r.name for r in run.resources if r.name == "elsewhere" or r.parent == "elsewhere"]
     nodes = run.named("roster").inputs["nodes"]
     assert (nodes["laptop"]["publicKey"], nodes["phone"]["publicKey"]) == (key_of("laptop"), theirs)
+
+
+@pytest.mark.parametrize(("topology", "expected"), [("mesh", f"{SPOKE_IP}:51820"), ("sites", None), ("hub", None)])
+def test_where_spokes_are_called_is_told_in_a_mesh_alone(topology: str, expected: str | None) -> None:
+    roster = run_program(config(topology=topology)).named("roster")
+    nodes = {name: node.get("endpoint") for name, node in roster.inputs["nodes"].items() if node["role"] == "spoke"}
+    assert nodes == {"hetzner-1": expected, "hetzner-2": expected, "aws-1": expected, "gcp-1": None}, "gcp-1 is private"
+    machines = {"hetzner-1-server", "aws-1-instance"}
+    assert depends_on(roster) & machines == (machines if expected else set())
+
+
+def test_a_spoke_with_ipv6_alone_is_called_there_in_a_mesh() -> None:
+    ipv6 = {"gateways/hetzner-gw/ipv6": True, "spokes/hetzner-2/publicAddress": "ipv6"}
+    roster = run_program(config(ipv6, topology="mesh")).named("roster")
+    assert roster.inputs["nodes"]["hetzner-2"]["endpoint"] == f"[{SPOKE_IP6}]:51820"
 
 
 def test_each_gateway_gets_all_that_is_pushed_at_its_address(program: Run) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 import re
 from dataclasses import replace
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv6Address
 from typing import Any
 
 import pytest
@@ -176,14 +176,15 @@ def test_the_bound_on_a_keys_size_is_its_size() -> None:
     assert len(placeholder_pem("EC PRIVATE KEY", KEY_PEM_BYTES)) >= KEY_PEM_BYTES
 
 
+@pytest.mark.parametrize("more", [[], [IPv4Address(3)], [IPv4Address(3), IPv6Address(2**128 - 1)]])
 @pytest.mark.parametrize("length", [1, 10, 20, 40, MAX_NAME])
-def test_no_certificate_is_larger_than_its_bound(length: int) -> None:
+def test_no_certificate_is_larger_than_its_bound(length: int, more: list[IPv4Address | IPv6Address]) -> None:
     """With the largest serial number and all that the program asks for."""
     key = ec.generate_private_key(ec.SECP256R1())
     word = "n" * length
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, word)])
     start = datetime.datetime(2050, 1, 1)  # noqa: DTZ001  certificates take naive UTC; from 2050 on a longer form
-    addresses = [x509.IPAddress(IPv4Address(n)) for n in (1, 2)]
+    addresses = [x509.IPAddress(IPv4Address(n)) for n in (1, 2)] + [x509.IPAddress(n) for n in more]
     certificate = (
         x509.CertificateBuilder()
         .subject_name(name)
@@ -200,7 +201,7 @@ def test_no_certificate_is_larger_than_its_bound(length: int) -> None:
         .sign(key, hashes.SHA256())
     )
     pem = certificate.public_bytes(serialization.Encoding.PEM)
-    bound = certificate_bytes(word, word, word)
+    bound = certificate_bytes(word, word, word, more=more)
     assert len(pem) + 50 < bound
     assert len(placeholder_pem("CERTIFICATE", bound)) >= bound
 
@@ -209,6 +210,8 @@ def test_as_many_admin_networks_as_firewalls_take_fit_the_user_data() -> None:
     longest = [f"2001:db8:1111:2222:3333:4444:5555:{number:x}/128" for number in range(0x1000, 0x1000 + MAX_SOURCES)]
     names = {"gateways": {"g" * 40: {"site": "hetzner"}}, "prefix": "p" * 40}
     assert settings_of(adminCidrs=longest, **names).admin_cidrs
+    on_aws = {"gateways": {"g" * 40: {"site": "aws"}}, "prefix": "p" * 40}
+    assert settings_of(adminCidrs=longest, **on_aws).admin_cidrs, "a gateway there may have all that EC2 takes"
 
 
 def test_every_successor_can_be_ordered_itself() -> None:

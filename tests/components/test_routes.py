@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from tests.components.recorder import Registered, Run, interface_of, link_of, run_program
-from tests.components.test_gateways import aws_rules, config, gcp_rules, tunnel
+from tests.components.recorder import Run, interface_of, link_of, run_program
+from tests.components.test_gateways import aws_rules, config, depends_on, gcp_rules, tunnel
 
 OVERLAY = "10.100.0.0/16"
 ROUTES = {f"sites/{site}/overlayRoutes": True for site in ("hetzner", "aws", "gcp")}
@@ -16,10 +16,6 @@ GIVEN = {"sites/aws/vpcId": "vpc-7", "sites/aws/subnetId": "subnet-7"}
 
 def run_with(changes: Mapping[str, Any]) -> Run:
     return run_program(config(changes))
-
-
-def depends_on(resource: Registered) -> set[str]:
-    return {urn.rpartition("::")[2] for urn in resource.request.dependencies}
 
 
 def test_without_being_asked_to_no_cloud_routes_anything_to_a_gateway() -> None:
