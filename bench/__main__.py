@@ -6,7 +6,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from bench import capacity, joins, machines, previews, sizes, traffic
+from bench import capacity, joins, machines, meshes, previews, sizes, traffic
 from bench.figures import table
 from localcloud import host
 
@@ -21,6 +21,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="bench-") as name:
         folder = Path(name)
         found = [*previews.rows(folder, say), *sizes.rows(), *capacity.rows(folder, say)]
+        found += meshes.rows(folder / "meshes", say)
         why = host.problems()
         if not why:
             found += [*joins.rows(folder / "joins", say), *machines.rows(folder, say)]
@@ -30,7 +31,8 @@ def main() -> int:
         "\nby hand: the same resources in a flat program; the gateway's wg-quick file with every peer; wg-quick and"
         " the usual forwarding lines; beside joins, as many bare requests for the status; beside requests,"
         " nginx set up by hand on the same gateway, which connects to a machine for each request as the gateway does"
-        " or keeps connections, and a machine that is asked without gateway, TLS and tunnel."
+        " or keeps connections, and a machine that is asked without gateway, TLS and tunnel; beside a mesh's files,"
+        " wg-meshconf 2.5.1."
     )
     print("Ratios are medians of pairs measured in turn, with the least and the greatest.")
     if why:
