@@ -84,6 +84,8 @@ class Asker:
                 beat()
                 self._network.settle()
                 beat()
+                me = self._network.myself()
+                self._bell.listen(None if me is None else me.address)
                 self._wait(self.turn(beat), beat)
         finally:
             self._bell.close()
@@ -98,13 +100,11 @@ class Asker:
 
     def turn(self, beat: Callable[[], None] = lambda: None) -> float:
         """Ask once; the seconds to the next time."""
-        me = self._network.myself()
-        self._bell.listen(None if me is None else me.address)
-        asked = self._network.request()
-        if me is None or asked is None:
+        asked, controls = self._network.request(), self._network.controls()
+        if asked is None or not controls:
             self._heard = self._ticks()
             return _SLICE
-        control = self._network.controls()[0]
+        control = controls[0]
         try:
             reply = self._connect(str(control)).ask(
                 "POST", PATH, request_body(asked), _headers(), limit=LIMIT, beat=beat

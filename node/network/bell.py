@@ -19,7 +19,7 @@ class Bell:
     """Rung by :meth:`ring` from any thread, and by a nudge to ``port`` of the machine's overlay address."""
 
     def __init__(self, port: int = NUDGE_PORT) -> None:
-        self._port = port
+        self.port = port
         self._listening: tuple[IPv4Address, socket.socket] | None = None
         self._refused: IPv4Address | None = None
         self._inner, self._outer = socket.socketpair()
@@ -43,7 +43,7 @@ class Bell:
         try:
             made.setsockopt(socket.IPPROTO_IP, _IP_FREEBIND, 1)
             made.setblocking(False)
-            made.bind((str(address), self._port))
+            made.bind((str(address), self.port))
         except OSError as error:
             made.close()
             if self._refused != address:

@@ -236,15 +236,18 @@ class Machine:
         """The agent begins; the interface is as it was."""
         self.wireguard.calls.clear()
         state = State(self.folder / "network.json", self.stack.public_key, self.time.ticks)
-        self.parts = memory_parts(self.wireguard)
+        self.addresses6, self.segments, self.names = MemoryAddresses6(), MemorySegments(), MemoryNames()
+        parts = Parts(self.wireguard, self.addresses6, self.segments, self.names)
         self.agent = NetworkAgent(
-            state, self.stack.public_key, self.parts, lambda: self.myself, self._changed, self.time.clock,
+            state, self.stack.public_key, parts, lambda: self.myself, self._changed, self.time.clock,
             self.time.ticks,
         )  # fmt: skip
         self.agent.load()
-        doorway = Doorway(private("b-1"), (f"{PUBLIC['root']}:51820", public("root")))
+        self.doorway = Doorway(private("b-1"), (f"{PUBLIC['root']}:51820", public("root")))
         bell = Bell(0)
-        self.asker = Asker(self.agent, bell, self.gateways.connect, lambda: doorway, threading.Event(), self.time.ticks)
+        self.asker = Asker(
+            self.agent, bell, self.gateways.connect, lambda: self.doorway, threading.Event(), self.time.ticks
+        )
         bell.close()
 
     def _changed(self) -> None:
