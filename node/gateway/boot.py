@@ -6,6 +6,7 @@ import os
 import socket
 import time
 from collections.abc import Callable
+from ipaddress import IPv6Interface
 
 from node import config as machine
 from node.files import StateError
@@ -14,10 +15,13 @@ from node.gateway.names import FOLDER, GatewayNames, SystemdDns
 from node.gateway.network import Network
 from node.log import say
 from node.names import ResolvedNames
+from node.network import addresses6
+from node.network.addresses6 import Addresses6, Ip6
 from node.ping import Pinger
 from node.pulse import OrphanedError, Pulse
 from node.segments import NftSegments, Segments
 from node.wireguard import WgTool, WireGuardError
+from overlay.addresses import address6, network6
 from overlay.roster import Roster
 
 RESOLVER_SECONDS = 30.0
@@ -25,14 +29,21 @@ RESOLVER_SECONDS = 30.0
 
 
 class Rules:
-    """A gateway's rules: first boot's sets, and those of the groups."""
+    """A gateway's rules: first boot's sets, and those of the groups. And its IPv6 address, which it may get later."""
 
-    def __init__(self, firewall: Firewall, segments: Segments) -> None:
+    def __init__(self, firewall: Firewall, segments: Segments, addresses: Addresses6) -> None:
         self._firewall = firewall
         self._segments = segments
+        self._addresses = addresses
 
     def keep(self, roster: Roster, name: str) -> bool:
-        has_changed = self._segments.keep(roster.network, roster.nodes, roster.node(name))
+        network, me = roster.network, roster.node(name)
+        has_changed = self._segments.keep(network, roster.nodes, me)
+        own6 = None
+        if network.overlay6:
+            length = network6(network.overlay6, network.overlay).prefixlen
+            own6 = IPv6Interface((address6(network.overlay6, me.address), length))
+        addresses6.keep(self._addresses, own6)
         return self._firewall.keep(roster, name) or has_changed
 
 
@@ -73,7 +84,7 @@ def check() -> None:
     """
     from node.gateway import service
 
-    network = Network(machine.load(), WgTool(), Rules(NftTool(), NftSegments()))
+    network = Network(machine.load(), WgTool(), Rules(NftTool(), NftSegments(), Ip6()))
     network.load(read_only=True)
     network.rosters.verify()
     network.plan()
@@ -83,7 +94,7 @@ def check() -> None:
 
 def main(pulse: int, listener: int) -> int:
     """Run the service with stage 0's pipe and listening socket; the exit status."""
-    network = Network(machine.load(), WgTool(), Rules(NftTool(), NftSegments()))
+    network = Network(machine.load(), WgTool(), Rules(NftTool(), NftSegments(), Ip6()))
     try:
         network.load()
     except StateError as error:

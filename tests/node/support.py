@@ -62,7 +62,10 @@ def _certificates() -> tuple[str, str, str]:
     start = datetime.datetime(2026, 1, 1)  # noqa: DTZ001  the oldest cryptography takes naive times only
     names = [x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, text)]) for text in ("ca", "gateway")]
     keys = [ec.generate_private_key(ec.SECP256R1()) for _ in names]
-    addresses = [x509.IPAddress(ip_address(text)) for text in ("127.0.0.1", "127.0.0.2", "::1")]
+    addresses = [
+        x509.IPAddress(ip_address(text))
+        for text in ("127.0.0.1", "127.0.0.2", "127.0.1.254", "127.0.2.254", "127.0.3.254", "::1")
+    ]
     made: list[str] = []
     for name, key, extension in (
         (names[0], keys[0], x509.BasicConstraints(ca=True, path_length=None)),
