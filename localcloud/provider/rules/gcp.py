@@ -8,6 +8,8 @@ NAME = r"[a-z]([-a-z0-9]{0,61}[a-z0-9])?"
 """RFC 1035: terraform-provider-google, google/verify/validation.go (ValidateGCEName)."""
 LABEL_KEY, LABEL_VALUE, LABELS_PER_RESOURCE = r"[a-z][-_a-z0-9]{0,62}", r"[-_a-z0-9]{0,63}", 64
 """https://cloud.google.com/compute/docs/labeling-resources#restrictions"""
+DEFAULT_ROUTE_PRIORITY, ROUTE_PRIORITIES = 1000, range(65536)
+"""https://cloud.google.com/vpc/docs/routes (the system-generated default route), .../static-routes (priority)"""
 TAGS_PER_INSTANCE = 64
 """https://cloud.google.com/vpc/docs/add-remove-network-tags#restrictions"""
 

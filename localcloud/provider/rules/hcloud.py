@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Network
 
 LABEL_KEY = (
     r"([a-z0-9A-Z]([-_.a-z0-9A-Z]{0,253}[a-z0-9A-Z])?/)?"
@@ -25,6 +26,10 @@ EFFECTIVE_RULES_PER_FIREWALL = 500
 
 # https://docs.hetzner.com/cloud/placement-groups/faq/
 SERVERS_PER_PLACEMENT_GROUP = 10
+
+PRIVATE_RANGES = tuple(IPv4Network(text) for text in ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16"))
+PUBLIC_GATEWAY = IPv4Address("172.31.1.1")
+"""Every server's own default gateway, so no private address."""
 
 # https://docs.hetzner.com/cloud/networks/faq/
 NETWORKS_PER_SERVER = 3

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from localcloud.provider.clouds.aws import common as aws
+from localcloud.wire import Value
 from tests.localcloud.provider.refusal_base import INLINE, Case
 
 ECDSA = (
     "ecdsa-sha2-nistp256 AAAAE2VjZHNhLXNoYTItbmlzdHAyNTYAAAAIbmlzdHAyNTYAAABBBBiFTiPMDs0OZG2hBpXLLFdqVjSyRtq0xPeCHcxw"
     "RH8YDPVXvuBFhJPyvc4kQHBZ7wKHDmBTRjY5gmKqWK0n3C0="
 )
+
+BY_INTERFACE: Mapping[str, Value] = {"gatewayId": None, "networkInterfaceId": "$interface"}
+INSIDE = ("destinationCidrBlock", "cannot honour a route inside the VPC's own 10.60.0.0/24")
 
 AWS: list[Case] = [
     (aws.VPC, {"cidrBlock": None}, "cidrBlock", "Missing required argument"),
@@ -40,12 +46,28 @@ AWS: list[Case] = [
         aws.ROUTE_TABLE,
         {"routes": [{"cidrBlock": "0.0.0.0/0", "natGatewayId": "nat-1"}]},
         "routes[0].natGatewayId",
-        "internet gateways alone",
+        "internet gateways and instances' interfaces alone",
     ),
     (aws.ROUTE_TABLE, {"routes": [{"gatewayId": "$gateway"}]}, "routes[0]", "exactly one of cidrBlock"),
     (aws.ROUTE, {"routeTableId": "$spare"}, "destinationCidrBlock", "RouteAlreadyExists"),
     (aws.ROUTE, {"destinationCidrBlock": "8.8.8.0/24"}, "destinationCidrBlock", "0.0.0.0/0 alone"),
     (aws.ROUTE, {"routeTableId": None}, "routeTableId", "Missing required argument"),
+    (aws.ROUTE, {"gatewayId": None}, "gatewayId", "exactly one of gatewayId, networkInterfaceId"),
+    (aws.ROUTE, {"networkInterfaceId": "$interface"}, "gatewayId", "exactly one of gatewayId, networkInterfaceId"),
+    (aws.ROUTE, {**BY_INTERFACE, "networkInterfaceId": "eni-1"}, "networkInterfaceId", "InvalidNetworkInterfaceID.Not"),
+    (aws.ROUTE, {**BY_INTERFACE, "routeTableId": "$spare", "destinationCidrBlock": "10.60.0.128/25"}, *INSIDE),
+    (
+        aws.ROUTE,
+        {**BY_INTERFACE, "destinationCidrBlock": None, "destinationIpv6CidrBlock": "fd00::/8"},
+        "destinationIpv6CidrBlock",
+        "no IPv6 inside VPCs",
+    ),
+    (
+        aws.ROUTE_TABLE,
+        {"routes": [{"cidrBlock": "10.100.0.0/16", "networkInterfaceId": "eni-1"}]},
+        "routes[0].networkInterfaceId",
+        "The networkInterface ID 'eni-1' does not exist",
+    ),
     (aws.ASSOCIATION, {"subnetId": "$subnet"}, "subnetId", "Resource.AlreadyAssociated"),
     (aws.ASSOCIATION, {"routeTableId": "rtb-1"}, "routeTableId", "InvalidRouteTableID.NotFound: The route table"),
     (aws.KEY_PAIR, {"keyName": "stack"}, "keyName", "InvalidKeyPair.Duplicate"),

@@ -32,6 +32,7 @@ GOOD: dict[str, dict[str, Value]] = {
     hcloud.PRIMARY_IP: {"name": "other", "type": "ipv4", "location": "fsn1"},
     hcloud.NETWORK: {"name": "other", "ipRange": "10.90.0.0/16"},
     hcloud.SUBNET: {"networkId": "#hnetwork", "type": "cloud", "networkZone": "eu-central", "ipRange": "10.50.2.0/24"},
+    hcloud.NETWORK_ROUTE: {"networkId": "#hnetwork", "destination": "10.101.0.0/16", "gateway": "10.50.1.1"},
     hcloud.SERVER_NETWORK: {"serverId": "#server", "networkId": UNKNOWN},
     hcloud.PLACEMENT_GROUP: {"name": "other", "type": "spread"},
     hcloud.SERVER: {"name": "web-1", "serverType": "cx23", "image": "ubuntu-22.04", "location": "fsn1"},
@@ -78,6 +79,7 @@ GOOD: dict[str, dict[str, Value]] = {
     },
     gcp.FIREWALL: {"name": "web", "network": "net", "allows": [{"protocol": "tcp"}], "sourceRanges": ["0.0.0.0/0"]},
     gcp.ADDRESS: {"name": "other", "region": REGION},
+    gcp.ROUTE: {"name": "other", "network": "net", "destRange": "10.101.0.0/16", "nextHopInstance": "$ginstance"},
     gcp.INSTANCE: {
         "name": "web-1",
         "machineType": "e2-small",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from localcloud.provider.clouds.gcp import common as gcp
 from tests.localcloud.provider.refusal_base import CARD, Case
+from tests.localcloud.provider.scenery import ZONE
 
 GCP: list[Case] = [
     (gcp.NETWORK, {"name": "Other"}, "name", "doesn't match regexp"),
@@ -43,6 +44,20 @@ GCP: list[Case] = [
     (gcp.FIREWALL, {"targetServiceAccounts": ["a@b"]}, "targetServiceAccounts", "cannot honour"),
     (gcp.ADDRESS, {"addressType": "PUBLIC"}, "addressType", "got PUBLIC"),
     (gcp.ADDRESS, {"labels": {"A": "b"}}, "labels.A", "'A=b'"),
+    (gcp.ROUTE, {"name": "overlay"}, "name", "already exists"),
+    (gcp.ROUTE, {"network": "nowhere"}, "network", "cannot be found"),
+    (gcp.ROUTE, {"destRange": None}, "destRange", "Missing required argument"),
+    (gcp.ROUTE, {"destRange": "10.101.0.1/16"}, "destRange", "start of the CIDR"),
+    (gcp.ROUTE, {"destRange": "fd00::/8"}, "destRange", "no IPv6 inside networks"),
+    (gcp.ROUTE, {"destRange": "10.70.0.0/25"}, "destRange", "within the range of subnetwork 'sub'"),
+    (gcp.ROUTE, {"priority": 65536}, "priority", "Must be 0 to 65535"),
+    (gcp.ROUTE, {"tags": ["VM"]}, "tags[0]", "Must be a match of regex"),
+    (gcp.ROUTE, {"nextHopIp": "10.70.0.2"}, "nextHopInstance", "can be specified"),
+    (gcp.ROUTE, {"nextHopInstance": None}, "nextHopInstance", "one has to be"),
+    (gcp.ROUTE, {"nextHopInstance": None, "nextHopIp": "gw"}, "nextHopIp", "no IPv4 address"),
+    (gcp.ROUTE, {"nextHopInstance": "gcp-1"}, "nextHopInstanceZone", "must be set when next_hop_instance is no URL"),
+    (gcp.ROUTE, {"nextHopInstance": "gcp-2", "nextHopInstanceZone": ZONE}, "nextHopInstance", "cannot be found"),
+    (gcp.ROUTE, {"nextHopInstance": None, "nextHopGateway": "default-internet-gateway"}, "nextHopGateway", "cannot"),
     (gcp.INSTANCE, {"name": "gcp-1"}, "name", "already exists"),
     (gcp.INSTANCE, {"zone": "europe-west3-z"}, "zone", "Unknown zone"),
     (gcp.INSTANCE, {"zone": None}, "zone", "Cannot determine zone"),

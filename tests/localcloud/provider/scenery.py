@@ -98,7 +98,11 @@ def make_hcloud(clouds: Harness) -> Made:
     )
     attachment = clouds.make(hcloud.FIREWALL_ATTACHMENT, firewallId=ssh.number, serverIds=[server.number])
     place = clouds.make(hcloud.SERVER_NETWORK, serverId=server.number, subnetId=subnet.id)
+    hroute = clouds.make(
+        hcloud.NETWORK_ROUTE, networkId=network.number, destination="10.100.0.0/16", gateway="10.50.1.1"
+    )
     return {
+        "hroute": hroute,
         "ssh_key": key,
         "guard": guard,
         "ssh": ssh,
@@ -144,6 +148,12 @@ def make_aws(clouds: Harness) -> Made:
         rootBlockDevice={"encrypted": True},
         tags={"node": "aws-1"},
     )
+    by_interface = clouds.make(
+        aws.ROUTE,
+        routeTableId=spare.id,
+        destinationCidrBlock="10.100.0.0/16",
+        networkInterfaceId=instance.outputs["primaryNetworkInterfaceId"],
+    )
     elastic = clouds.make(aws.EIP, domain="vpc")
     role = clouds.make(aws.ROLE, name="pool", assumeRolePolicy=TRUST)
     profile = clouds.make(aws.INSTANCE_PROFILE, name="pool", role=role.outputs["name"])
@@ -159,6 +169,7 @@ def make_aws(clouds: Harness) -> Made:
         "table": table,
         "spare": spare,
         "route": route,
+        "by_interface": by_interface,
         "association": association,
         "key_pair": key,
         "group": group,
@@ -271,6 +282,9 @@ def make_gcp(clouds: Harness) -> Made:
         tags=["spoke"],
         labels={"node": "gcp-1"},
     )
+    groute = clouds.make(
+        gcp.ROUTE, name="overlay", network="net", destRange="10.100.0.0/16", nextHopInstance=instance.id, tags=["vm"]
+    )
     account = clouds.make(gcp.ACCOUNT, accountId="gcp-burst")
     template = clouds.make(gcp.INSTANCE_TEMPLATE, namePrefix="pool-", **described(subnet.id, account.text("email")))
     manager = clouds.make(
@@ -291,6 +305,7 @@ def make_gcp(clouds: Harness) -> Made:
         "wireguard": wireguard,
         "reserved": reserved,
         "ginstance": instance,
+        "groute": groute,
         "account": account,
         "gtemplate": template,
         "manager": manager,

@@ -18,10 +18,12 @@ from localcloud.provider.world import World
 from localcloud.wire import UNKNOWN, Secret, Value
 
 REQUIRED_KINDS = """
-hcloud: SshKey Firewall FirewallAttachment PrimaryIp Server Network NetworkSubnet ServerNetwork PlacementGroup
+hcloud: SshKey Firewall FirewallAttachment PrimaryIp Server Network NetworkSubnet NetworkRoute ServerNetwork
+ PlacementGroup
 aws: Vpc Subnet InternetGateway RouteTable Route RouteTableAssociation KeyPair SecurityGroup SecurityGroupIngressRule
  SecurityGroupEgressRule Instance Eip EipAssociation LaunchTemplate Group LifecycleHook Role InstanceProfile
-gcp: Network Subnetwork Router RouterNat Firewall Instance Address InstanceTemplate RegionInstanceGroupManager Account
+gcp: Network Subnetwork Router RouterNat Route Firewall Instance Address InstanceTemplate RegionInstanceGroupManager
+ Account
 tls: PrivateKey SelfSignedCert LocallySignedCert CertRequest
 cloudflare: DnsRecord OriginCaCertificate LoadBalancerMonitor LoadBalancerPool LoadBalancer Healthcheck ZoneSetting
 """

@@ -33,6 +33,8 @@ IDS = {
     "instance": r"i-[0-9a-f]{17}",
     "ingress": r"sgr-[0-9a-f]{17}",
     "key_pair": r"stack",
+    "hroute": r"\d+-10\.100\.0\.0/16",
+    "groute": r"projects/my-project/global/routes/overlay",
     "eip": r"eipalloc-[0-9a-f]{17}",
     "gnetwork": r"projects/my-project/global/networks/net",
     "gsubnet": r"projects/my-project/regions/europe-west3/subnetworks/sub",

@@ -9,7 +9,7 @@ from localcloud.provider.clouds.gcp import common as gcp
 from localcloud.provider.clouds.gcp.projection import project_number
 from localcloud.provider.clouds.hcloud import tokens as hcloud
 from localcloud.provider.clouds.hcloud.firewalls import selects
-from localcloud.spec import INTERNET, Interface, MachineSpec, Rule
+from localcloud.spec import INTERNET, Interface, MachineSpec, Route, Rule
 from localcloud.wire import Value
 from tests.localcloud.provider.harness import Harness, Resource
 from tests.localcloud.provider.scenery import ED25519, REGION, ZONE, make_aws, make_gcp, make_hcloud
@@ -30,11 +30,18 @@ def test_a_hetzner_server_holds_its_public_address_itself(clouds: Harness) -> No
         ssh_keys=(ED25519,),
         interfaces=(
             Interface("eth0", INTERNET, address, 32, 1500, public=address),
-            Interface("enp7s0", f"hcloud-{made['hnetwork'].id}", "10.50.1.1", 16, 1450),
+            Interface(
+                "enp7s0",
+                f"hcloud-{made['hnetwork'].id}",
+                "10.50.1.1",
+                16,
+                1450,
+                routes=(Route("10.100.0.0/16", "10.50.1.1"),),
+            ),
         ),
         ingress=(Rule("udp", (51820, 51820), ANYWHERE), Rule("tcp", (22, 22), ("203.0.113.0/24",))),
         egress=None,
-        forwarding=False,
+        forwarding=True,
         metadata={
             "instance_id": made["server"].id,
             "instance_type": "cx23",

@@ -40,6 +40,8 @@ class Scene:
         match value:
             case str() if value == "$ami":
                 return self.ami
+            case "$interface":
+                return self.made["instance"].outputs["primaryNetworkInterfaceId"]
             case str() if value.startswith("$") and value[1:] in self.made:
                 return self.made[value[1:]].id
             case str() if value.startswith("#") and value[1:] in self.made:

@@ -5,7 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import ClassVar
 
-from localcloud.provider.clouds.aws.common import EIP, EIP_ASSOCIATION, INSTANCE, AwsKind, exists, need
+from localcloud.provider.clouds.aws.common import (
+    EIP,
+    EIP_ASSOCIATION,
+    GATEWAY,
+    INSTANCE,
+    SUBNET,
+    AwsKind,
+    exists,
+    need,
+)
 from localcloud.provider.clouds.aws.instances import draw
 from localcloud.provider.inputs import Inputs
 from localcloud.provider.kind import Check, CloudError, Kind
@@ -130,7 +139,12 @@ class EipAssociation(AwsKind):
 
 
 def associate(eip: Record, instance: str | None, world: World, association: str | None = None) -> Record:
-    """Point the address to the instance, or to none."""
+    """Point the address to the instance, or to none. Raises CloudError where the internet is not attached."""
+    holder = world.get(INSTANCE, instance)
+    subnet = world.get(SUBNET, holder.inputs.text("subnetId")) if holder else None
+    vpc = subnet.inputs.text("vpcId") if subnet else None
+    if vpc is not None and world.find(GATEWAY, "vpcId", vpc) is None:
+        raise CloudError(f"Gateway.NotAttached: Network {vpc} is not attached to any internet gateway")
     id_ = association or (world.hex_id("eipassoc-") if instance else None)
     return world.note(eip, instance=instance, association=id_)
 

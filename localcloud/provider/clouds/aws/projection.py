@@ -49,7 +49,15 @@ def _machine(instance: Record, world: World) -> MachineSpec:
         user_data=instances.user_data(inputs),
         ssh_keys=((key.inputs.text("publicKey") or "").strip(),) if key else (),
         interfaces=(
-            Interface("eth0", subnet.inputs.text("vpcId") or "", private, network.prefixlen, _MTU, public=public),
+            Interface(
+                "eth0",
+                subnet.inputs.text("vpcId") or "",
+                private,
+                network.prefixlen,
+                _MTU,
+                public=public,
+                routes=routes.ways(subnet, world),
+            ),
         ),
         ingress=ingress,
         egress=egress,

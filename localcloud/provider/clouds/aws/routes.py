@@ -1,8 +1,9 @@
-"""Route tables, routes, their associations, and which subnets reach the internet by them."""
+"""Route tables, routes, their associations, and where machines of a subnet get by them."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import ipaddress
+from collections.abc import Iterator, Mapping
 from itertools import chain
 
 from localcloud.provider.clouds.aws.common import (
@@ -14,6 +15,7 @@ from localcloud.provider.clouds.aws.common import (
     SUBNET,
     VPC,
     AwsKind,
+    every_instance,
     exists,
     in_use,
     need,
@@ -25,6 +27,7 @@ from localcloud.provider.rules.aws import (
     ROUTES_PER_TABLE,
 )
 from localcloud.provider.world import Record, World
+from localcloud.spec import Route as Way
 from localcloud.wire import Value
 
 _TARGETS = (
@@ -33,13 +36,12 @@ _TARGETS = (
     "egressOnlyGatewayId",
     "localGatewayId",
     "natGatewayId",
-    "networkInterfaceId",
     "odbNetworkArn",
     "transitGatewayId",
     "vpcEndpointId",
     "vpcPeeringConnectionId",
 )
-"""Where routes may lead to elsewhere; the local cloud has internet gateways alone."""
+"""Where routes may lead to elsewhere; the local cloud has internet gateways and instances' interfaces alone."""
 
 
 class RouteTable(AwsKind):
@@ -106,7 +108,14 @@ class Route(AwsKind):
         return world.put(Record(self.token, id_, inputs.values, {"region": region_of(inputs, config)}))
 
     def computed(self, record: Record, world: World) -> dict[str, Value]:
-        return {"origin": "CreateRoute", "state": "active", "instanceId": "", "instanceOwnerId": ""}
+        interface = record.inputs.text("networkInterfaceId")
+        instance = _holder(interface, world)
+        return {
+            "origin": "CreateRoute",
+            "state": "blackhole" if interface and instance is None else "active",
+            "instanceId": instance.id if instance else "",
+            "instanceOwnerId": ACCOUNT if instance else "",
+        }
 
 
 class RouteTableAssociation(AwsKind):
@@ -143,21 +152,45 @@ class RouteTableAssociation(AwsKind):
 
 def reaches_internet(subnet: Record, world: World) -> bool:
     """Whether the subnet's route table leads to an internet gateway that is attached to its VPC."""
-    association = world.find(ASSOCIATION, "subnetId", subnet.id)
-    table = world.get(ROUTE_TABLE, association.inputs.text("routeTableId")) if association else None
-    if table is None:
-        return False
-    inline = [(route.text("cidrBlock"), route.text("gatewayId")) for route in table.inputs.objects("routes")]
-    single = [
-        (route.inputs.text("destinationCidrBlock"), route.inputs.text("gatewayId"))
-        for route in world.all(ROUTE)
-        if route.inputs.text("routeTableId") == table.id
-    ]
-    for destination, gateway in chain(inline, single):
-        attached = world.get(GATEWAY, gateway)
+    for destination, route in _routes_of(subnet, world):
+        attached = world.get(GATEWAY, route.text("gatewayId"))
         if destination == "0.0.0.0/0" and attached and attached.inputs.text("vpcId") == subnet.inputs.text("vpcId"):
             return True
     return False
+
+
+def ways(subnet: Record, world: World) -> tuple[Way, ...]:
+    """The subnet's routes to instances' interfaces, the longest prefix first; one whose interface is gone leads to an
+    address that no machine has, Amazon's "blackhole"."""
+    found: list[Way] = []
+    for destination, route in _routes_of(subnet, world):
+        interface = route.text("networkInterfaceId")
+        if interface is not None:
+            holder = _holder(interface, world)
+            nobody = str(ipaddress.IPv4Network(subnet.inputs.text("cidrBlock") or "").network_address)
+            found.append(Way(destination, (holder.facts.text("privateIp") if holder else None) or nobody))
+    return tuple(sorted(found, key=lambda way: (-ipaddress.IPv4Network(way.destination).prefixlen, way.destination)))
+
+
+def _routes_of(subnet: Record, world: World) -> Iterator[tuple[str, Inputs]]:
+    """(IPv4 destination, target) of every route of the subnet's table."""
+    association = world.find(ASSOCIATION, "subnetId", subnet.id)
+    table = world.get(ROUTE_TABLE, association.inputs.text("routeTableId")) if association else None
+    if table is None:
+        return
+    inline = ((route.text("cidrBlock"), route) for route in table.inputs.objects("routes"))
+    single = (
+        (route.inputs.text("destinationCidrBlock"), route.inputs)
+        for route in world.all(ROUTE)
+        if route.inputs.text("routeTableId") == table.id
+    )
+    yield from ((destination, route) for destination, route in chain(inline, single) if destination)
+
+
+def _holder(interface: str | None, world: World) -> Record | None:
+    """The instance with that network interface."""
+    found = (instance for instance in every_instance(world) if instance.facts.text("interface") == interface)
+    return None if interface is None else next(found, None)
 
 
 def _check_route(check: Check, route: Inputs, path: str, destinations: tuple[str, ...], vpc: Record | None) -> None:
@@ -168,13 +201,24 @@ def _check_route(check: Check, route: Inputs, path: str, destinations: tuple[str
     if route.given(destinations[2]):
         inner.refuse(destinations[2], "the local cloud has no prefix lists")
     network = inner.network(destinations[0])
-    if network is not None and network.prefixlen > 0:
+    if network is not None and network.prefixlen > 0 and route.given("gatewayId"):
         inner.refuse(destinations[0], f"the local cloud routes 0.0.0.0/0 alone to an internet gateway, not {network}")
-    if not route.given("gatewayId"):
-        inner.refuse("gatewayId", "the local cloud has internet gateways alone: set gatewayId")
+    if network is not None and vpc is not None:
+        own = ipaddress.IPv4Network(vpc.inputs.text("cidrBlock") or "")
+        if isinstance(network, ipaddress.IPv4Network) and network.subnet_of(own):
+            inner.refuse(destinations[0], f"the local cloud cannot honour a route inside the VPC's own {own}")
     for target in _TARGETS:
         if route.given(target):
-            inner.refuse(target, f"the local cloud cannot honour {target}: it has internet gateways alone")
+            inner.refuse(
+                target,
+                f"the local cloud cannot honour {target}: it has internet gateways and instances' interfaces alone",
+            )
+    elsewhere = any(route.given(target) for target in _TARGETS)
+    if not elsewhere and route.given("gatewayId") == route.given("networkInterfaceId"):
+        inner.refuse("gatewayId", "exactly one of gatewayId, networkInterfaceId has to be set")
+    if route.given("networkInterfaceId") and route.given(destinations[1]):
+        inner.refuse(destinations[1], "the local cloud has no IPv6 inside VPCs")
+    _check_interface(inner, route.text("networkInterfaceId"), vpc)
     id_ = route.text("gatewayId")
     gateway = check.world.get(GATEWAY, id_)
     if id_ is not None and gateway is None:
@@ -184,6 +228,23 @@ def _check_route(check: Check, route: Inputs, path: str, destinations: tuple[str
             "gatewayId", f"InvalidParameterValue: route table and network gateway {id_} belong to different networks"
         )
     check.adopt(inner, path)
+
+
+def _check_interface(check: Check, interface: str | None, vpc: Record | None) -> None:
+    if interface is None:
+        return
+    holder = _holder(interface, check.world)
+    subnet = check.world.get(SUBNET, holder.inputs.text("subnetId")) if holder else None
+    if subnet is None:
+        check.refuse(
+            "networkInterfaceId",
+            f"InvalidNetworkInterfaceID.NotFound: The networkInterface ID '{interface}' does not exist",
+        )
+    elif vpc is not None and subnet.inputs.text("vpcId") != vpc.id:
+        check.refuse(
+            "networkInterfaceId",
+            f"InvalidParameterValue: route table and interface {interface} belong to different networks",
+        )
 
 
 KINDS: tuple[Kind, ...] = (RouteTable(), Route(), RouteTableAssociation())

@@ -9,6 +9,7 @@ from typing import ClassVar
 from localcloud.provider.clouds.aws.common import (
     ACCOUNT,
     ASSOCIATION,
+    EIP,
     GATEWAY,
     GROUP,
     ROUTE_TABLE,
@@ -200,9 +201,11 @@ class InternetGateway(AwsKind):
 
     def delete(self, record: Record, world: World) -> None:
         vpc = world.get(VPC, record.inputs.text("vpcId"))
+        elastic = {eip.facts.text("instance") for eip in world.all(EIP)}
         for subnet in subnets_of(vpc, world) if vpc else ():
             for instance in every_instance(world):
-                if instance.inputs.text("subnetId") == subnet.id and instance.facts.text("publicIp"):
+                mapped = instance.facts.text("publicIp") or instance.id in elastic
+                if instance.inputs.text("subnetId") == subnet.id and mapped:
                     raise CloudError(
                         f"DependencyViolation: Network {record.inputs.text('vpcId')} has some mapped public "
                         "address(es). "

@@ -1,6 +1,6 @@
 """Google's Compute Engine: its kinds and lookups, and the machines among them."""
 
-from localcloud.provider.clouds.gcp import firewalls, instances, lookups, managers, networks, routers, templates
+from localcloud.provider.clouds.gcp import firewalls, instances, lookups, managers, networks, routers, routes, templates
 from localcloud.provider.clouds.gcp.projection import machines
 from localcloud.provider.kind import Kind, Lookup
 
@@ -9,6 +9,7 @@ KINDS: tuple[Kind, ...] = (
     *routers.KINDS,
     *firewalls.KINDS,
     *instances.KINDS,
+    *routes.KINDS,
     *templates.KINDS,
     *managers.KINDS,
 )

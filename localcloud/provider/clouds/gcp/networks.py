@@ -12,6 +12,7 @@ from localcloud.provider.clouds.gcp.common import (
     API,
     FIREWALL,
     NETWORK,
+    ROUTE,
     ROUTER,
     SUBNETWORK,
     GcpKind,
@@ -83,7 +84,10 @@ class Network(GcpKind):
 
     def delete(self, record: Record, world: World) -> None:
         users = [
-            user for token in (FIREWALL, ROUTER, SUBNETWORK) for user in world.all(token) if _of(user, record, world)
+            user
+            for token in (FIREWALL, ROUTE, ROUTER, SUBNETWORK)
+            for user in world.all(token)
+            if _of(user, record, world)
         ]
         in_use("Network", record, [user for user in users if not user.facts.flag("auto")])
         for subnet in users:

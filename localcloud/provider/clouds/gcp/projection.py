@@ -6,7 +6,7 @@ import hashlib
 import ipaddress
 
 from localcloud.provider import members
-from localcloud.provider.clouds.gcp import firewalls, routers
+from localcloud.provider.clouds.gcp import firewalls, routers, routes
 from localcloud.provider.clouds.gcp.common import SUBNETWORK, every_instance, network
 from localcloud.provider.clouds.gcp.fleet import is_spot
 from localcloud.provider.clouds.gcp.instances import is_running
@@ -32,7 +32,10 @@ def _machine(instance: Record, world: World) -> MachineSpec:
     home = network(world, subnet.inputs.text("network"), subnet.facts.text("project"))
     assert home is not None
     labels, metadata = inputs.mapping("labels"), inputs.mapping("metadata")
-    name, zone, public = inputs.text("name") or "", facts.text("place") or "", facts.text("public")
+    name, zone = inputs.text("name") or "", facts.text("place") or ""
+    ways, leaves = routes.ways(instance, home, world), routes.has_default_route(home)
+    public = facts.text("public") if leaves else None
+    leaves_by_itself = leaves and not any(way.destination == "0.0.0.0/0" for way in ways)
     image = (inputs.object("bootDisk") or inputs).object("initializeParams")
     card = Interface(
         name="eth0",
@@ -41,7 +44,8 @@ def _machine(instance: Record, world: World) -> MachineSpec:
         prefix=ipaddress.IPv4Network(subnet.inputs.text("ipCidrRange") or "").prefixlen,
         mtu=home.inputs.number("mtu") or MTU[2],
         public=public,
-        nat=None if public else routers.nat_address(subnet, world),
+        nat=routers.nat_address(subnet, world) if leaves_by_itself and not public else None,
+        routes=ways,
     )
     return MachineSpec(
         id=f"gcp-{facts.text('number')}",

@@ -15,15 +15,13 @@ from localcloud.provider.ranges import check_free
 from localcloud.provider.rules.hcloud import (
     LOCATIONS,
     NETWORKS_PER_SERVER,
+    PRIVATE_RANGES,
+    PUBLIC_GATEWAY,
     SERVERS_PER_NETWORK,
     SUBNETS_PER_NETWORK,
 )
 from localcloud.provider.world import Record, World
 from localcloud.wire import Value
-
-_PRIVATE = tuple(ipaddress.IPv4Network(text) for text in ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16"))
-_GATEWAY = ipaddress.IPv4Address("172.31.1.1")
-"""Every server's own default gateway, so no private address."""
 
 
 class Network(Kind):
@@ -40,7 +38,7 @@ class Network(Kind):
         network = check.network("ipRange")
         if network is None:
             return
-        if network.version == 6 or not any(network.subnet_of(private) for private in _PRIVATE):
+        if network.version == 6 or not any(network.subnet_of(private) for private in PRIVATE_RANGES):
             check.refuse(
                 "ipRange",
                 f"invalid input in field 'ip_range' (invalid_input): {network} is no private IPv4 range (RFC 1918)",
@@ -56,8 +54,9 @@ class Network(Kind):
     def delete(self, record: Record, world: World) -> None:
         if record.inputs.flag("deleteProtection"):
             raise CloudError("network is delete protected (protected)")
-        for subnet in [subnet for subnet in world.all(tokens.SUBNET) if _network_id(subnet) == record.id]:
-            world.remove(subnet)
+        for token in (tokens.SUBNET, tokens.NETWORK_ROUTE):
+            for inner in [inner for inner in world.all(token) if _network_id(inner) == record.id]:
+                world.remove(inner)
         for attachment in [
             place for place in world.all(tokens.SERVER_NETWORK) if place.facts.text("network") == record.id
         ]:
@@ -96,6 +95,15 @@ class NetworkSubnet(Kind):
             check.refuse(
                 "ipRange",
                 f"invalid input in field 'ip_range' (invalid_input): {subnet} overlaps another subnet of the network",
+            )
+        routes = [
+            record.inputs for record in check.world.all(tokens.NETWORK_ROUTE) if _network_id(record) == network.id
+        ]
+        routed = [ipaddress.IPv4Network(route.text("destination") or "") for route in routes]
+        if any(subnet.overlaps(destination) for destination in routed if destination.prefixlen):
+            check.refuse(
+                "ipRange",
+                f"invalid input in field 'ip_range' (invalid_input): {subnet} overlaps a route of the network",
             )
         if len(others) >= SUBNETS_PER_NETWORK:
             check.refuse("", f"subnet limit exceeded (resource_limit_exceeded): {SUBNETS_PER_NETWORK} a network")
@@ -237,7 +245,7 @@ def mac(server: Record, network: Record) -> str:
 
 def _taken(network: Record, world: World) -> set[str]:
     outer = ipaddress.IPv4Network(network.inputs.text("ipRange") or "")
-    taken = {str(outer[1]), str(_GATEWAY)}
+    taken = {str(outer[1]), str(PUBLIC_GATEWAY)}
     for server in world.all(tokens.SERVER):
         for place in places(server, world):
             if place.network.id == network.id:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 
-from localcloud.provider.clouds.hcloud import networks, servers, tokens
+from localcloud.provider.clouds.hcloud import networks, routes, servers, tokens
 from localcloud.provider.clouds.hcloud.firewalls import firewalls_of, ports, range_of
 from localcloud.provider.inputs import Inputs
 from localcloud.provider.world import Record, World
@@ -13,7 +13,7 @@ from overlay.pools import member_name
 
 _PUBLIC_MTU = 1500
 _PRIVATE_MTU = 1450
-"""https://docs.hetzner.com/cloud/networks/faq/"""
+"""https://docs.hetzner.com/cloud/networks/faq/ (whose networks look at no packet's source either)"""
 
 
 def machines(world: World) -> dict[str, MachineSpec]:
@@ -42,7 +42,7 @@ def _machine(server: Record, world: World) -> MachineSpec:
         if firewalls
         else None,
         egress=tuple(_rule(rule, "destinationIps") for rule in outgoing) if outgoing else None,
-        forwarding=False,
+        forwarding=True,
         metadata={
             "instance_id": server.id,
             "instance_type": inputs.text("serverType"),
@@ -58,13 +58,13 @@ def _machine(server: Record, world: World) -> MachineSpec:
 def _interfaces(server: Record, world: World) -> list[Interface]:
     cards: list[Interface] = []
     ipv4, ipv6 = (world.get(tokens.PRIMARY_IP, server.facts.text(name)) for name in ("ipv4", "ipv6"))
-    if ipv4 is not None:
-        address = ipv4.facts.text("ipAddress") or ""
-        address6 = ipv6.facts.text("ipAddress") if ipv6 else None
+    address, address6 = (each.facts.text("ipAddress") if each else None for each in (ipv4, ipv6))
+    if address or address6:
         cards.append(Interface("eth0", INTERNET, address, 32, _PUBLIC_MTU, public=address, address6=address6))
     for number, place in enumerate(networks.places(server, world), start=7):
         outer = ipaddress.IPv4Network(place.network.inputs.text("ipRange") or "")
-        cards.append(Interface(f"enp{number}s0", f"hcloud-{place.network.id}", place.ip, outer.prefixlen, _PRIVATE_MTU))
+        name, network, ways = f"enp{number}s0", f"hcloud-{place.network.id}", routes.routes_of(place.network, world)
+        cards.append(Interface(name, network, place.ip, outer.prefixlen, _PRIVATE_MTU, routes=ways))
     return cards
 
 

@@ -139,9 +139,12 @@ class PrimaryIp(Kind):
 
     def computed(self, record: Record, world: World) -> dict[str, Value]:
         servers = assigned(world, record)
+        address, network = record.facts.text("ipAddress"), record.facts.text("ipNetwork")
         return {
-            "ipAddress": record.facts.text("ipAddress"),
-            "ipNetwork": record.facts.text("ipNetwork"),
+            # Of IPv6 it is where the network begins; a server has the address after that: hcloud-go, hcloud/schema.go
+            # (PrimaryIPFromSchema), and internal/server/resource.go (ipv6_address) of terraform-provider-hcloud.
+            "ipAddress": network.partition("/")[0] if network else address,
+            "ipNetwork": network,
             "location": record.facts.text("location"),
             "datacenter": "",
             "assigneeId": int(servers[0].id) if servers else 0,

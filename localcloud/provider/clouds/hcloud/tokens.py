@@ -15,6 +15,7 @@ PRIMARY_IP = "hcloud:index/primaryIp:PrimaryIp"
 SERVER = "hcloud:index/server:Server"
 NETWORK = "hcloud:index/network:Network"
 SUBNET = "hcloud:index/networkSubnet:NetworkSubnet"
+NETWORK_ROUTE = "hcloud:index/networkRoute:NetworkRoute"
 SERVER_NETWORK = "hcloud:index/serverNetwork:ServerNetwork"
 PLACEMENT_GROUP = "hcloud:index/placementGroup:PlacementGroup"
 
