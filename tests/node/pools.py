@@ -213,25 +213,41 @@ class PoolGateway:
         return [line["event"] for line in self.audit() if node is None or line.get("node") == node]
 
 
+@dataclass(frozen=True)
+class Who:
+    """A gateway: its name, overlay address and keys. It listens at ``listens``, everywhere if that is empty."""
+
+    name: str = "gw"
+    address: str = GATEWAY_ADDRESS
+    keys: tuple[str, str] = GATEWAY_KEYS
+    listens: str = ""
+    port: int = 0
+
+
 @contextlib.asynccontextmanager
 async def serving(
-    folder: Path, stack: Stack, *, seal: str | None = SEAL_KEY, google: GoogleKeys | None = None
+    folder: Path,
+    stack: Stack,
+    *,
+    seal: str | None = SEAL_KEY,
+    google: GoogleKeys | None = None,
+    who: Who = Who(),
 ) -> AsyncGenerator[PoolGateway]:
     """A service with its state in ``folder``: started again there, it has the state of before."""
     state, files = folder / "state", folder / "config"
     state.mkdir(parents=True, exist_ok=True)
     wireguard, probe = MemoryWireGuard(), MemoryProbe()
-    with socket.create_server(("", 0), backlog=1024) as listener:
+    with socket.create_server((who.listens, who.port), backlog=1024) as listener:
         port = int(listener.getsockname()[1])
-        write_config(files, stack, "gateway", f"{GATEWAY_ADDRESS}:{port}")
+        write_config(files, stack, "gateway", f"{who.address}:{port}")
         if seal:
             (files / "seal.key").write_text(seal + "\n")
-        config = machine.Config("gateway", "gw", (IPv4Address(GATEWAY_ADDRESS), port), stack.public_key, state, files)
+        config = machine.Config("gateway", who.name, (IPv4Address(who.address), port), stack.public_key, state, files)
         network = Network(config, wireguard, MemoryFirewall())
         network.load()
         ours, theirs = os.pipe()
         nginx = MemoryNginx(state / "nginx")
-        service = Service(network, Health(probe), Pulse(theirs), RELEASE, nginx, GATEWAY_KEYS[0], google)
+        service = Service(network, Health(probe), Pulse(theirs), RELEASE, nginx, who.keys[0], google)
         https = Listener(application(service), listener, tls_context(files))
         await https.start()
         running = asyncio.create_task(service.run())
