@@ -12,6 +12,7 @@ from components.pool_plan import PoolPlan, asked_types, overlay_pools, plan_pool
 from components.serving_plan import balancer_warnings, plan_balancer
 from components.settings.models import (
     DEFAULT_SERVER_TYPE,
+    AwsSite,
     ExternalSite,
     GatewaySettings,
     GcpSite,
@@ -20,7 +21,13 @@ from components.settings.models import (
     SiteSettings,
     SpokeSettings,
 )
-from components.settings.places import gateway_address, is_first_address, private_address, reaches_gateway_at_home
+from components.settings.places import (
+    gateway_address,
+    is_first_address,
+    private_address,
+    private_range,
+    reaches_gateway_at_home,
+)
 from overlay import topology
 from overlay.addresses import AddressError, address_of, network6
 from overlay.checks import Problem
@@ -127,17 +134,22 @@ class Plan:
 def overlay_network(settings: Settings) -> Network:
     """The network that the settings describe."""
     sites = tuple(
-        Site(name, site.cloud, site.subnet, site.region, *_lan(site)) for name, site in settings.sites.items()
+        Site(name, site.cloud, site.subnet, site.region, *_lan(settings, name)) for name, site in settings.sites.items()
     )
     groups = {name: group.reaches for name, group in settings.groups.items()}
     network = Network(settings.overlay, sites, settings.topology, settings.overlay6, groups, domain=settings.domain)
     return with_ranges(network, overlay_pools(settings))
 
 
-def _lan(site: SiteSettings) -> tuple[IPv4Network | None, str | None]:
-    if isinstance(site, ExternalSite) or not site.overlay_routes:
+def _lan(settings: Settings, name: str) -> tuple[IPv4Network | None, str | None]:
+    """Whose packets the gateway of the site ``name`` takes without a tunnel, and their group."""
+    site = settings.sites[name]
+    if isinstance(site, ExternalSite):
         return None, None
-    return site.own_range, site.lan_group
+    if site.overlay_routes:
+        return site.own_range, site.lan_group
+    is_made = isinstance(site, AwsSite) and site.vpc_id is None
+    return private_range(settings, name) if is_made else None, None
 
 
 def nodes_of(settings: Settings) -> list[Node]:

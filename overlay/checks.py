@@ -221,7 +221,7 @@ def _group_problems(network: Network, nodes: Sequence[Node], pools: Sequence[Poo
     ]
     held = [(_subject(node, "group"), node.group) for node in nodes if node.role == "spoke"]
     held += [(f"pools.{pool.name}.group", pool.group) for pool in pools]
-    held += [(f"sites.{site.name}.lanGroup", site.lan_group or "") for site in network.sites if site.lan is not None]
+    held += [(f"sites.{site.name}.lanGroup", site.lan_group) for site in network.sites if site.lan_group is not None]
     for subject, group in held:
         if network.groups and group not in network.groups:
             reason = "no such group" if group else "where there are groups everybody is in one"

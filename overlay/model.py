@@ -37,8 +37,9 @@ Prefix = IPv4Network | IPv6Network
 class Site:
     """A place where machines stand: one cloud, one region, one part of the overlay.
 
-    ``lan`` is the range of the site's own network if machines there that run no WireGuard reach the overlay through
-    the site's gateway; where there are groups they count as members of ``lan_group``.
+    ``lan`` is the range of the site's own network, or of its part, whose packets the site's gateway takes without a
+    tunnel. They go to the overlay, where there are groups as those of members of ``lan_group`` and without one not at
+    all, and to the internet.
     """
 
     name: str

@@ -81,6 +81,9 @@ def _route_problems(settings: Settings, where: str, name: str, site: SiteSetting
         if tables:
             yield Problem(f"{where}.routeTableIds", ", ".join(tables), reason, remedy)
         return
+    if settings.groups and site.lan_group is None:
+        remedy = f"use one of: {', '.join(settings.groups)}"
+        yield Problem(f"{where}.lanGroup", "nothing", "where there are groups everybody is in one", remedy)
     if not has_gateway(settings, name):
         reason = "the way to the overlay is a gateway in the site, and there is none"
         yield Problem(f"{where}.overlayRoutes", "true", reason, f"declare a gateway in {name}, or remove it")

@@ -133,11 +133,11 @@ CASES: list[tuple[Network, list[Node], Mapping[str, str], str, str]] = [
         "no such group",
     ),
     (
-        replace(GROUPED, sites=(replace(GROUPED.sites[0], lan=IPv4Network("10.0.0.0/16")),)),
+        replace(GROUPED, sites=(replace(GROUPED.sites[0], lan=IPv4Network("10.0.0.0/16"), lan_group="admins"),)),
         [GATEWAY],
         {},
         "sites.hetzner.lanGroup",
-        "everybody is in one",
+        "no such group",
     ),
 ]
 

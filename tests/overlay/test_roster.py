@@ -183,7 +183,7 @@ REFUSALS: list[tuple[str, bytes, str]] = [
     ("group null", late(lambda d: d["nodes"]["laptop"].update(group=None)), "group: a text"),
     ("group missing", late(lambda d: d["nodes"]["laptop"].pop("group")), "group: missing"),
     ("group of a pool", late(lambda d: d["pools"]["burst"].update(group="b")), "pools.burst.group = b"),
-    ("group of a lan", late(lambda d: d["network"]["sites"]["hetzner"].update(lan_group=None)), "lanGroup = nothing"),
+    ("group of a lan", late(lambda d: d["network"]["sites"]["hetzner"].update(lan_group="b")), "lanGroup = b"),
     ("lan of a site", late(lambda d: d["network"]["sites"]["hetzner"].update(lan="10.0.0.1/16")), "hetzner.lan"),
     ("lan of a node", late(lambda d: d["nodes"]["gw"].update(lan=1)), "gw.lan: true or false"),
     ("lan of a pool", late(lambda d: d["pools"]["burst"].update(lan="yes")), "burst.lan: true or false"),
