@@ -17,8 +17,8 @@ _OWN = "outputs.json"
 def files(outputs: Mapping[str, Any], secrets: Mapping[str, Any]) -> dict[str, str]:
     """Name -> text. ``outputs`` have their secrets masked, ``secrets`` are the same in plain text.
 
-    Secrets are in no file but those that are for them: the private key of the machines, and what SkyPilot is to be
-    told besides the service.
+    Secrets are in no file but those that are for them: the private key of the machines, what SkyPilot is to be told
+    besides the service, and what people and machines of external sites connect with.
     """
     found = {_OWN: json.dumps(outputs, indent=2, sort_keys=True) + "\n"}
     found |= {f"{name}.yaml": value for name, value in outputs.items() if isinstance(value, str) and "\n" in value}
@@ -28,6 +28,8 @@ def files(outputs: Mapping[str, Any], secrets: Mapping[str, Any]) -> dict[str, s
     external = next((pool["name"] for pool in pools if pool.get("kind") == "external"), None)
     if external is not None:
         found["skyserve_service.env"] = f"{TOKEN_VARIABLE}={secrets['join']['tokens'][external]}\n"
+    if secrets.get("configurations"):
+        found["configurations.json"] = json.dumps(secrets["configurations"], indent=2, sort_keys=True) + "\n"
     return found
 
 

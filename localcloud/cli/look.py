@@ -12,6 +12,7 @@ from localcloud.cli import balancer, exports, gateways, members, mesh
 from localcloud.cli.console import DIM, GREEN, RED, YELLOW, Console
 from localcloud.cli.desk import chosen, engine, environment
 from localcloud.cli.gateways import Told
+from localcloud.cli.shape import Shape
 from localcloud.cloud import Cloud
 from localcloud.fabric import Fabric, MachineState
 
@@ -29,7 +30,7 @@ def status(cloud: Cloud, options: argparse.Namespace) -> int:
     leases = members.leases(told)
     nodes = declared + members.peers(machines, leases, outputs)
     if options.json:
-        print(json.dumps(_document(cloud, machines, nodes, told), indent=2))
+        print(json.dumps(_document(cloud, machines, nodes, told, Shape(nodes, outputs, told)), indent=2))
         return 0
     console = Console()
     if not machines:
@@ -57,7 +58,9 @@ def status(cloud: Cloud, options: argparse.Namespace) -> int:
     )
     if nodes:
         console.say()
-        mesh.table(cloud, nodes, console)
+        mesh.table(cloud, nodes, Shape(nodes, outputs, told), console)
+    for gateway, other in told.deaf:
+        console.say(console.paint(f"{gateway} does not hear from {other}", YELLOW))
     balancer.table(told, outputs, console)
     if not daemon.is_running(cloud):
         console.say()
@@ -129,14 +132,14 @@ def _membership(
 
 
 def _document(
-    cloud: Cloud, machines: Sequence[MachineState], nodes: Sequence[mesh.Peer], told: Told
+    cloud: Cloud, machines: Sequence[MachineState], nodes: Sequence[mesh.Peer], told: Told, shape: Shape
 ) -> dict[str, object]:
     leases, known = members.leases(told), mesh.sessions(cloud, nodes)
     by_name = {node.name: node for node in nodes}
     listed: list[dict[str, object]] = []
     for machine in machines:
         node = by_name.get(machine.spec.node)
-        session, lease = known.get(node.public_key) if node else None, members.lease_of(machine, leases)
+        session, lease = mesh.session_of(node, known, shape) if node else None, members.lease_of(machine, leases)
         listed.append(
             {
                 "node": machine.spec.node,
@@ -148,6 +151,8 @@ def _document(
                 "addresses": _addresses(machine),
                 "cut_from": list(machine.cut_from),
                 "overlay_address": node.address if node else None,
+                "gateway": shape.gateway_of(node) if node else None,
+                "direct": shape.direct(node) if node else [],
                 "endpoint": session.endpoint if session else None,
                 "handshake_age": mesh.handshake_age(session) if session else None,
                 "received": session.received if session else None,
@@ -161,7 +166,10 @@ def _document(
         "machines": listed,
         "gateways_answer": told.is_complete,
         "leases": [{"name": each.name, "pool": each.pool, "address": each.address} for each in leases],
-        "load_balancer": told.balancer,
+        "topology": shape.topology,
+        "external": [node.name for node in nodes if node.is_external],
+        "load_balancer": next(iter(told.balancers.values()), None),
+        "load_balancers": told.balancers,
     }
 
 

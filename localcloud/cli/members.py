@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
+from types import MappingProxyType
 from typing import Any, cast
 
 from localcloud import control
@@ -67,12 +68,28 @@ def lease_of(machine: MachineState, known: Sequence[Lease]) -> Lease | None:
     return next((each for each in known if (each.pool, each.instance_id) == (pool, machine.spec.instance_id)), None)
 
 
-def peers(machines: Sequence[MachineState], known: Sequence[Lease], outputs: Mapping[str, Any]) -> list[mesh.Peer]:
-    """Who has joined and is still there, by the names that commands take."""
+def peers(
+    machines: Sequence[MachineState],
+    known: Sequence[Lease],
+    outputs: Mapping[str, Any],
+    groups: Mapping[str, str] = MappingProxyType({}),
+) -> list[mesh.Peer]:
+    """Who has joined and is still there, by the names that commands take; ``groups`` are the pools'."""
     exported = cast("list[dict[str, str]]", outputs.get("pools") or [])
     sites = {pool["name"]: pool["site"] for pool in exported}
     held = [(machine.spec.node, lease) for machine in machines if (lease := lease_of(machine, known))]
-    return [mesh.Peer(node, sites.get(lease.pool, ""), ROLE, lease.address, lease.public_key) for node, lease in held]
+    return [
+        mesh.Peer(
+            node,
+            sites.get(lease.pool, ""),
+            ROLE,
+            lease.address,
+            lease.public_key,
+            groups.get(lease.pool, ""),
+            node=lease.name,
+        )
+        for node, lease in held
+    ]
 
 
 def external(outputs: Mapping[str, Any]) -> set[str]:

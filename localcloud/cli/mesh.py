@@ -9,17 +9,24 @@ import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, cast
+from functools import partial
+from typing import TYPE_CHECKING, Any, cast
 
 from localcloud import enter
 from localcloud.cli.console import DIM, GREEN, RED, YELLOW, Console
 from localcloud.cloud import Cloud, write_private
+from overlay.model import EXTERNAL
+
+if TYPE_CHECKING:
+    from localcloud.cli.shape import Shape
 
 COMMAND_SECONDS = 30
 REACH_SECONDS = 90
 STALE_SECONDS = 180
 """A handshake older than this is no longer of a session: WireGuard makes a new one every two minutes."""
 
+Sessions = Mapping[str, Mapping[str, "Session"]]
+"""Gateway -> public key -> session."""
 _PING_ALL = """\
 for address; do
     {
@@ -33,13 +40,24 @@ wait
 
 @dataclass(frozen=True)
 class Peer:
-    """A node as the stack exports it."""
+    """A node as the stack exports it.
+
+    ``node`` is what gateways call it where commands call it otherwise; an external one has no machine here.
+    """
 
     name: str
     site: str
     role: str
     address: str
     public_key: str
+    group: str = ""
+    is_external: bool = False
+    node: str = ""
+
+    @property
+    def known_as(self) -> str:
+        """Its name in the network."""
+        return self.node or self.name
 
 
 @dataclass(frozen=True)
@@ -62,23 +80,34 @@ def write(cloud: Cloud, outputs: Mapping[str, Any]) -> None:
 def peers(outputs: Mapping[str, Any]) -> list[Peer]:
     """The nodes in the stack's outputs; none if it exports none."""
     listed = cast("list[dict[str, Any]]", outputs.get("peers") or [])
-    return [Peer(p["name"], p["site"], p["role"], p["address"], p["public_key"]) for p in listed]
+    network = cast("dict[str, dict[str, dict[str, str]]]", outputs.get("network") or {})
+    outside = {name for name, site in network.get("sites", {}).items() if site["cloud"] == EXTERNAL}
+    return [
+        Peer(p["name"], p["site"], p["role"], p["address"], p["public_key"], p.get("group") or "", p["site"] in outside)
+        for p in listed
+    ]
 
 
-def sessions(cloud: Cloud, nodes: Sequence[Peer]) -> dict[str, Session]:
-    """Public key -> the freshest session that a gateway has with it."""
-    found: dict[str, Session] = {}
-    for gateway in nodes:
-        if gateway.role != "gateway":
-            continue
-        for line in (run_on(cloud, gateway.name, "wg", "show", "all", "dump") or "").splitlines():
-            words = line.split("\t")
-            if len(words) != 9:
-                continue
-            session = Session(words[3], int(words[5]), int(words[6]), int(words[7]))
-            if words[1] not in found or found[words[1]].handshake < session.handshake:
-                found[words[1]] = session
-    return found
+def sessions(cloud: Cloud, nodes: Sequence[Peer]) -> Sessions:
+    """What each gateway's WireGuard knows; nothing of one that does not run."""
+    gateways = [node.name for node in nodes if node.role == "gateway"]
+    with ThreadPoolExecutor(8) as pool:
+        return dict(zip(gateways, pool.map(partial(_dump, cloud), gateways), strict=True))
+
+
+def _dump(cloud: Cloud, gateway: str) -> dict[str, Session]:
+    text = run_on(cloud, gateway, "wg", "show", "all", "dump") or ""
+    rows = [line.split("\t") for line in text.splitlines()]
+    return {row[1]: Session(row[3], int(row[5]), int(row[6]), int(row[7])) for row in rows if len(row) == 9}
+
+
+def session_of(node: Peer, known: Sessions, shape: Shape) -> Session | None:
+    """The session that the gateway has with the node that hangs on it; of a gateway the freshest that others have."""
+    gateway = shape.gateway_of(node)
+    if gateway is not None:
+        return known.get(gateway, {}).get(node.public_key)
+    found = [each[node.public_key] for each in known.values() if node.public_key in each]
+    return max(found, key=lambda session: session.handshake, default=None)
 
 
 def run_on(cloud: Cloud, node: str, *command: str) -> str | None:
@@ -114,22 +143,23 @@ def ping_all(cloud: Cloud, nodes: Sequence[Peer]) -> dict[tuple[str, str], float
         return {pair: value for found in pool.map(ping_from, nodes) for pair, value in found.items()}
 
 
-def show(cloud: Cloud, nodes: Sequence[Peer], console: Console) -> bool:
-    """Wait until every node reaches every node, then print peers and pings. Whether they all do."""
+def show(cloud: Cloud, nodes: Sequence[Peer], shape: Shape, console: Console) -> bool:
+    """Wait until every node reaches every node that it may, then print peers and pings. Whether they all do."""
+    here = [node for node in nodes if not node.is_external]
     console.step("waiting until every node reaches every node")
-    wanted = [(a.name, b.name) for a in nodes for b in nodes if a is not b]
+    wanted = [(a.name, b.name) for a in here for b in here if a is not b and shape.reaches(a, b)]
     deadline = time.monotonic() + REACH_SECONDS
     while True:
-        seen = ping_all(cloud, nodes)
+        seen = ping_all(cloud, here)
         missing = [pair for pair in wanted if pair not in seen]
         if not missing or time.monotonic() > deadline:
             break
         console.detail(f"{len(wanted) - len(missing)} of {len(wanted)} pairs; not yet {_pairs(missing)}")
         time.sleep(0.2)
     console.say()
-    table(cloud, nodes, console)
+    table(cloud, nodes, shape, console)
     console.say()
-    _matrix(nodes, seen, console)
+    _matrix(here, seen, shape, console)
     console.say()
     if missing:
         console.say(
@@ -137,28 +167,36 @@ def show(cloud: Cloud, nodes: Sequence[Peer], console: Console) -> bool:
         )
         console.say("look at a machine with `python -m localcloud shell NODE`: `cloud-init status --long`, `wg show`")
         return False
-    console.say(console.paint(f"all {len(wanted)} pairs of {len(nodes)} nodes reach each other", GREEN))
+    closed = len(here) * (len(here) - 1) - len(wanted)
+    more = f"; groups close {closed} more" if closed else ""
+    console.say(console.paint(f"all {len(wanted)} pairs of {len(here)} nodes reach each other{more}", GREEN))
+    if open_ := sorted(seen.keys() - set(wanted)):
+        console.say(console.paint(f"pairs that groups should close reach each other: {_pairs(open_)}", YELLOW))
     return True
 
 
-def table(cloud: Cloud, nodes: Sequence[Peer], console: Console) -> None:
-    """Print the peers as the gateways know them."""
+def table(cloud: Cloud, nodes: Sequence[Peer], shape: Shape, console: Console) -> None:
+    """Print the peers as the gateways that they hang on know them."""
     known = sessions(cloud, nodes)
-    down = [node.name for node in nodes if node.role == "gateway" and not _is_up(cloud, node.name)]
+    down = {node.name for node in nodes if node.role == "gateway" and not _is_up(cloud, node.name)}
+    titles = ["NODE", "SITE", "ROLE", "ADDRESS"]
+    titles += ["HANGS ON"] if shape.has_several_gateways else []
+    titles += ["DIRECT"] if shape.is_mesh else []
     rows: list[list[str]] = []
     for node in nodes:
-        session = known.get(node.public_key)
-        row = [node.name, node.site, node.role, node.address]
-        if session is None:
-            if node.role == "gateway":
-                unknown = console.paint("not running", RED) if node.name in down else ""
-            else:
-                unknown = "" if down else console.paint("unknown to the gateway", RED)
-            rows.append([*row, unknown, "", "", ""])
-            continue
-        sizes = [_size(session.received), _size(session.sent)]
-        rows.append([*row, session.endpoint, _age(session.handshake, console), *sizes])
-    console.table(["NODE", "SITE", "ROLE", "ADDRESS", "ENDPOINT", "HANDSHAKE", "RECEIVED", "SENT"], rows)
+        session, gateway = session_of(node, known, shape), shape.gateway_of(node)
+        row = [node.name, node.site, "external" if node.is_external else node.role, node.address]
+        row += [gateway or ""] if shape.has_several_gateways else []
+        row += [str(len(shape.direct(node)))] if shape.is_mesh else []
+        if node.name in down:
+            rows.append([*row, console.paint("not running", RED), "", "", ""])
+        elif session is not None:
+            sizes = [_size(session.received), _size(session.sent)]
+            rows.append([*row, session.endpoint, _age(session.handshake, console), *sizes])
+        else:
+            is_unknown = gateway is not None and gateway not in down
+            rows.append([*row, console.paint("unknown to the gateway", RED) if is_unknown else "", "", "", ""])
+    console.table([*titles, "ENDPOINT", "HANDSHAKE", "RECEIVED", "SENT"], rows)
 
 
 def handshake_age(session: Session) -> int | None:
@@ -174,7 +212,7 @@ def _age(handshake: int, console: Console) -> str:
     return console.paint(text, GREEN if age < STALE_SECONDS else YELLOW)
 
 
-def _matrix(nodes: Sequence[Peer], seen: Mapping[tuple[str, str], float], console: Console) -> None:
+def _matrix(nodes: Sequence[Peer], seen: Mapping[tuple[str, str], float], shape: Shape, console: Console) -> None:
     rows: list[list[str]] = []
     for source in nodes:
         row = [source.name]
@@ -182,7 +220,10 @@ def _matrix(nodes: Sequence[Peer], seen: Mapping[tuple[str, str], float], consol
             if source is target:
                 row.append(console.paint("-", DIM))
             elif (source.name, target.name) in seen:
-                row.append(f"{seen[source.name, target.name]:.1f} ms")
+                text = f"{seen[source.name, target.name]:.1f} ms"
+                row.append(text if shape.reaches(source, target) else console.paint(text, YELLOW))
+            elif not shape.reaches(source, target):
+                row.append(console.paint("closed", DIM))
             else:
                 row.append(console.paint("lost", RED))
         rows.append(row)

@@ -59,7 +59,8 @@ ROTATION get requests, with BACKUP only when the others cannot. `unknown`: the g
   python -m localcloud outputs --json            for programs
   python -m localcloud outputs --write exports   outputs.json (secrets masked), ssh_node_pools.yaml,
                                                  skyserve_service.yaml and, with an external pool, its secret
-                                                 skyserve_service.env; ssh_private_key, a secret too
+                                                 skyserve_service.env; ssh_private_key, a secret too, and so is
+                                                 configurations.json, for `python -m clients`
 
 The files are for you alone, and replace none that this command did not write. docs/exports.md says what each is.""",
     "exec": """\

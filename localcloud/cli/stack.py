@@ -9,6 +9,7 @@ from localcloud import daemon, host, image, residents
 from localcloud.cli import balancer, gateways, members, mesh
 from localcloud.cli.console import GREEN, YELLOW, Console
 from localcloud.cli.desk import Choice, engine, environment
+from localcloud.cli.shape import Shape
 from localcloud.cloud import Cloud, LocalCloudError
 from localcloud.driver import Driver, Outcome
 from localcloud.fabric import Fabric
@@ -34,9 +35,15 @@ def up(cloud: Cloud, options: argparse.Namespace) -> int:
         fabric, nodes = Fabric(cloud), mesh.peers(outputs)
         _wait_for_first_boots(fabric, console)
         joined = members.wait(cloud, fabric, nodes, console)
-        known = members.leases(gateways.ask(cloud, nodes))
-        connected = mesh.show(cloud, nodes + members.peers(fabric.machines(), known, outputs), console)
-        balancer.line(gateways.ask(cloud, nodes), outputs, console)
+        told = gateways.ask(cloud, nodes)
+        nodes += members.peers(
+            fabric.machines(), members.leases(told), outputs, gateways.pool_groups(cloud, nodes, outputs)
+        )
+        connected = mesh.show(cloud, nodes, Shape(nodes, outputs, told), console)
+        told = gateways.ask(cloud, nodes)
+        if told.topology == "mesh":
+            console.say(f"{len(told.links)} pairs have a direct tunnel now; the others go through their gateways")
+        balancer.line(told, outputs, console)
         return 0 if connected and joined else 1
 
 

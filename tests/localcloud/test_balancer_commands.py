@@ -42,7 +42,7 @@ AWAY = [target("hetzner-1", healthy=False, in_rotation=False), target("aws-1", h
 
 
 def told(document: Mapping[str, Any] | None) -> gateways.Told:
-    return gateways.Told([], dict(document) if document else None, is_complete=True)
+    return gateways.Told(balancers={"hetzner-gw": dict(document)} if document else {})
 
 
 @pytest.fixture
@@ -110,20 +110,20 @@ def test_a_gateway_that_does_not_answer_leaves_it_unknown(
     answers.clear()
     assert status(tmp_path) == 0
     assert UNKNOWN in capsys.readouterr().out
-    balancer.line(gateways.Told([], None, is_complete=False), OUTPUTS, Console())
+    balancer.line(gateways.Told(silent=("hetzner-gw",)), OUTPUTS, Console())
     assert capsys.readouterr().out == UNKNOWN
 
 
 @pytest.mark.parametrize(
-    ("document", "outputs", "is_complete"),
-    [(None, {**OUTPUTS, "load_balancer": None}, False), (None, OUTPUTS, True)],
+    ("outputs", "is_complete"),
+    [({**OUTPUTS, "load_balancer": None}, False), (OUTPUTS, True)],
     ids=["no answer", "none"],
 )
 def test_nothing_is_said_where_there_is_no_load_balancer(
-    document: None, outputs: dict[str, Any], is_complete: bool, capsys: pytest.CaptureFixture[str]
+    outputs: dict[str, Any], is_complete: bool, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for say in (balancer.table, balancer.line):
-        say(gateways.Told([], document, is_complete=is_complete), outputs, Console())
+        say(gateways.Told(silent=() if is_complete else ("hetzner-gw",)), outputs, Console())
     assert capsys.readouterr().out == ""
 
 
@@ -145,3 +145,19 @@ def test_up_ends_with_where_requests_go_or_what_is_missing(
 ) -> None:
     balancer.line(told({**WELL, **document}), OUTPUTS, Console())
     assert capsys.readouterr().out == f"requests to {URL}: {said}\n"
+
+
+def test_each_of_several_gateways_says_where_its_requests_go(capsys: pytest.CaptureFixture[str]) -> None:
+    listed = [{"name": name, "public_ip": f"198.18.{n}.1"} for n, name in enumerate(("hetzner-gw", "aws-gw", "gcp-gw"))]
+    told = gateways.Told(balancers={"gcp-gw": WELL, "hetzner-gw": {**WELL, "targets": AWAY}}, silent=("aws-gw",))
+    balancer.line(told, {**OUTPUTS, "gateways": listed}, Console())
+    assert [row.split(": ")[:2] for row in capsys.readouterr().out.splitlines()] == [
+        ["requests to https://198.18.0.1 (hetzner-gw)", "0 of 2 machines in rotation; no inference server answers"],
+        ["requests to https://198.18.1.1 (aws-gw)", "unknown, since the gateway does not answer"],
+        ["requests to https://198.18.2.1 (gcp-gw)", "1 of 3 machines in rotation"],
+    ]
+    balancer.table(told, {**OUTPUTS, "gateways": listed}, Console())
+    paragraphs = capsys.readouterr().out.strip().split("\n\n")
+    assert [paragraph.splitlines()[0].split(": ")[0][-12:] for paragraph in paragraphs] == [
+        "(hetzner-gw)", "1.1 (aws-gw)", "2.1 (gcp-gw)",
+    ]  # fmt: skip
