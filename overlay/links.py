@@ -7,32 +7,29 @@ from ipaddress import IPv4Address, IPv4Network
 
 from overlay.groups import may_talk
 from overlay.model import EXTERNAL, WG_PORT, Network, Node
-from overlay.topology import Peering, endpoint_for
 
 _OWN_RANGES = tuple(map(IPv4Network, ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10")))
 """Addresses that mean nothing elsewhere (RFC 1918, RFC 6598)."""
 
 Partners = dict[str, str | None]
-"""Node -> the endpoint to call it at, or None when it has to call."""
+"""Spoke -> the endpoint to call it at, or None when it has to call."""
 
 
-def partners(
-    network: Network, peering: Peering, node: Node, nodes: Iterable[Node], seen: Mapping[str, str]
-) -> Partners:
-    """With whom ``node`` could have a direct link, and where it calls them; empty unless the network is a mesh.
+def partners(network: Network, node: Node, nodes: Iterable[Node], seen: Mapping[str, str]) -> Partners:
+    """With which other spokes ``node`` could have a direct link, and where it calls them; empty but in a mesh.
 
-    ``seen`` says by node where the gateway that it hangs on sees it. Two nodes of which neither can call the other,
+    ``seen`` says by spoke where the gateway that it hangs on sees it. Two nodes of which neither can call the other,
     as two behind address translation, stay on their gateways, and so do machines of external sites, which run nothing
     that could confirm a link.
     """
-    if network.topology != "mesh":
+    if network.topology != "mesh" or node.role == "gateway":
         return {}
     external = {site.name for site in network.sites if site.cloud == EXTERNAL}
     if node.site in external:
         return {}
     found: Partners = {}
     for other in nodes:
-        if other.name == node.name or other.site in external or peering.is_base(node, other):
+        if other.role == "gateway" or other.name == node.name or other.site in external:
             continue
         if not may_talk(network, node, other):
             continue
@@ -43,9 +40,7 @@ def partners(
 
 
 def callable_at(caller: Node, node: Node, seen: Mapping[str, str]) -> str | None:
-    """Where ``caller`` reaches ``node`` without having heard from it; None when it cannot."""
-    if node.role == "gateway":
-        return endpoint_for(caller, node)
+    """Where ``caller`` reaches the spoke ``node`` without having heard from it; None when it cannot."""
     at = seen.get(node.name)
     is_own = at is not None and is_in_own_range(at)
     if is_own and caller.lan and node.lan and caller.site == node.site:

@@ -11,27 +11,25 @@ root. Each spoke *hangs on* one gateway, which has its address as a /32 and lead
 A spoke that has not followed a change of topology yet hangs on another gateway than the topology says; ``attached``
 names it, and every gateway has a way to it.
 
-WireGuard takes a packet from one peer alone, so both ends must agree which way each pair goes. That is at odds with a
-link of a spoke and the gateway of other spokes: whoever of those has no link with the spoke reaches it through that
-gateway then, while the spoke would expect it from its own. So the spoke has their /32 at that gateway too, and the link
-is left unused while one of them has a link with the spoke's own gateway in turn, or does not hang where it should.
+Links are between spokes. Were there one of a spoke and another site's gateway, the spoke and those who hang there
+without a link of their own would expect each other on different ways, and WireGuard takes a packet from one peer alone.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence, Set
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Network
 from operator import attrgetter
 from types import MappingProxyType
 
 from overlay.addresses import network6
-from overlay.groups import may_talk, reach_of
+from overlay.groups import reach_of
 from overlay.model import KEEPALIVE, LINK_KEEPALIVE, Network, Node, Peer, Prefix, gateways_of, host_network
 
 TOPOLOGIES = ("hub", "mesh", "sites")
 """The names that settings and rosters use."""
 Links = Mapping[str, Set[str]]
-"""Node -> those with whom it has a direct tunnel that both ends have confirmed; each pair stands there both ways."""
+"""Spoke -> those with whom it has a direct tunnel that both ends have confirmed; each pair stands there both ways."""
 NO_LINKS: Links = MappingProxyType({})
 WHERE_IT_SHOULD: Mapping[str, str] = MappingProxyType({})
 """No spoke hangs on another gateway than its topology says."""
@@ -92,8 +90,7 @@ class Peering:
             and attached[node.name] != self._by_site[node.site].name
         }
         self._direct: dict[str, Peer] = {}
-        self._named: dict[str, Node] = {}
-        self._links = self._usable(links) if network.topology == "mesh" else NO_LINKS
+        self._links = links if network.topology == "mesh" else NO_LINKS
 
     def gateway_of(self, spoke: Node) -> Node:
         """The gateway that ``spoke`` hangs on."""
@@ -101,32 +98,18 @@ class Peering:
 
     def of(self, node: Node) -> list[Peer]:
         """The peers of ``node``, sorted by public key."""
-        linked = self._linked(node)
         if node.role == "gateway":
-            found = self._of_gateway(node)
-        else:
-            # Without groups it is the whole overlay, which no link has.
-            direct = (prefix for peer in linked for prefix in peer.allowed_ips) if self._network.groups else ()
-            found = [self._up(node, self.gateway_of(node), frozenset(direct))]
-        return sorted(found + linked, key=_BY_KEY)
-
-    def links_of(self, name: str) -> Set[str]:
-        """With whom the node has a link that carries packets: what a gateway, which knows all links, tells it."""
-        return self._links.get(name, frozenset())
+            return sorted(self._of_gateway(node), key=_BY_KEY)
+        linked = self._linked(node)
+        # Without groups it is the whole overlay, which no link has.
+        direct = (prefix for peer in linked for prefix in peer.allowed_ips) if self._network.groups else ()
+        return sorted([self._up(node, self.gateway_of(node), frozenset(direct)), *linked], key=_BY_KEY)
 
     def entry(self, gateway: Node, spoke: Node) -> Peer | None:
         """What ``gateway`` has for ``spoke`` alone, of which ``of(gateway)`` is made; None when it has nothing."""
-        if self.gateway_of(spoke).name == gateway.name:
-            return Peer(spoke.public_key, spoke.endpoint, self._prefixes([host_network(spoke.address)]), None)
-        if spoke.name in self._links.get(gateway.name, ()):
-            return self._link(gateway, spoke)
-        return None
-
-    def is_base(self, node: Node, other: Node) -> bool:
-        """Whether two nodes are peers without any link."""
-        if node.role == "gateway":
-            return other.role == "gateway" or self.gateway_of(other).name == node.name
-        return other.role == "gateway" and self.gateway_of(node).name == other.name
+        if self.gateway_of(spoke).name != gateway.name:
+            return None
+        return Peer(spoke.public_key, spoke.endpoint, self._prefixes([host_network(spoke.address)]), None)
 
     def _of_gateway(self, gateway: Node) -> list[Peer]:
         hanging = [node for node in self._nodes if node.role == "spoke" and self.gateway_of(node).name == gateway.name]
@@ -146,15 +129,7 @@ class Peering:
         """What ``gateway`` sends to another one: its sites, itself, and who hangs on it for the time being."""
         subnets = [] if self._is_hub else self._subnets(other)
         alone = [other.address] if not any(other.address in subnet for subnet in subnets) else []
-        direct = self._links.get(gateway.name, ())
-        guests = [
-            node.address
-            for node in self._nodes
-            if node.role == "spoke"
-            and node.name in self._moved
-            and self._moved[node.name].name == other.name
-            and node.name not in direct
-        ]
+        guests = [node.address for node in self._nodes if self._is_guest(node, other)]
         networks = [*subnets, *(host_network(address) for address in (*alone, *guests))]
         keepalive = KEEPALIVE if gateway.address < other.address else None
         return Peer(other.public_key, endpoint_for(gateway, other), self._prefixes(networks), keepalive)
@@ -162,69 +137,21 @@ class Peering:
     def _subnets(self, gateway: Node) -> list[IPv4Network]:
         return [site.subnet for site in self._network.sites if self._by_site[site.name].name == gateway.name]
 
+    def _is_guest(self, node: Node, gateway: Node) -> bool:
+        """Whether ``node`` hangs on ``gateway`` though the topology says another one."""
+        return node.name in self._moved and self._moved[node.name].name == gateway.name
+
     def _linked(self, node: Node) -> list[Peer]:
         partners = self._links.get(node.name)
         if not partners:
             return []
-        if not self._named:
-            self._named = {each.name: each for each in self._nodes}
-        named, direct, is_spoke = self._named, self._direct, node.role == "spoke"
-        found: list[Peer] = []
-        for name in partners:
-            # Two spokes, most pairs by far in a large mesh, are no peers without their link.
-            if is_spoke and name in direct and name != node.name:
-                found.append(direct[name])
-            elif name in named and name != node.name and not self.is_base(node, named[name]):
-                found.append(self._link(node, named[name]))
-        return found
+        if not self._direct:
+            self._direct = {each.name: self._link(each) for each in self._nodes if each.role == "spoke"}
+        return [self._direct[name] for name in partners if name in self._direct and name != node.name]
 
-    def _link(self, node: Node, other: Node) -> Peer:
-        if other.role == "gateway":
-            networks = map(host_network, (other.address, *self._behind(other, node)))
-            return Peer(other.public_key, endpoint_for(node, other), self._prefixes([*networks]), LINK_KEEPALIVE)
-        if other.name not in self._direct:
-            prefixes = self._prefixes([host_network(other.address)])
-            self._direct[other.name] = Peer(other.public_key, other.endpoint, prefixes, LINK_KEEPALIVE)
-        return self._direct[other.name]
-
-    def _behind(self, gateway: Node, node: Node) -> list[IPv4Address]:
-        """Who hangs on ``gateway`` and reaches ``node``, which has a link with it, through it."""
-        direct = self._links.get(node.name, ())
-        return [
-            other.address
-            for other in self._nodes
-            if other.role == "spoke"
-            and other.name not in direct
-            and self.gateway_of(other).name == gateway.name
-            and may_talk(self._network, node, other)
-        ]
-
-    def _usable(self, links: Links) -> Links:
-        """``links`` without those of spokes and gateways that would set two ends at odds about their way."""
-        named = {node.name: node for node in self._nodes}
-        unused: set[tuple[str, str]] = set()
-        for gateway in self._gateways.values():
-            linked = (named[name] for name in links.get(gateway.name, ()) if name in named)
-            foreign = [spoke for spoke in linked if not self.is_base(gateway, spoke)]
-            if not foreign:
-                continue
-            own = [node for node in self._nodes if node.role == "spoke" and gateway.name in self._gateways_of(node)]
-            odd = {node.name for node in own if node.name in self._moved}
-            linked_to = {
-                uplink: odd | {node.name for node in own if uplink in links.get(node.name, ())}
-                for uplink in {self.gateway_of(spoke).name for spoke in foreign}
-            }
-            for spoke in foreign:
-                adverse = linked_to[self.gateway_of(spoke).name] - links.get(spoke.name, frozenset()) - {spoke.name}
-                if any(may_talk(self._network, spoke, named[name]) for name in adverse):
-                    unused |= {(gateway.name, spoke.name), (spoke.name, gateway.name)}
-        if not unused:
-            return links
-        return {name: {other for other in others if (name, other) not in unused} for name, others in links.items()}
-
-    def _gateways_of(self, spoke: Node) -> tuple[str, str]:
-        """The gateway that ``spoke`` hangs on and the one that it should hang on."""
-        return self.gateway_of(spoke).name, self._by_site[spoke.site].name
+    def _link(self, spoke: Node) -> Peer:
+        prefixes = self._prefixes([host_network(spoke.address)])
+        return Peer(spoke.public_key, spoke.endpoint, prefixes, LINK_KEEPALIVE)
 
     def _prefixes(self, networks: Sequence[IPv4Network]) -> tuple[Prefix, ...]:
         overlay6 = self._network.overlay6

@@ -53,9 +53,8 @@ def target_of(kept: Kept, me: Node) -> Node:
 def make(kept: Kept, nodes: Sequence[Node], me: Node, gateway: Node) -> Plan:
     """The plan of ``me``, one of ``nodes``, which hangs on ``gateway``; TopologyError."""
     network = kept.roster.network
-    peering = Peering(network, nodes, attached={me.name: gateway.name})
     keys = {node.name: node.public_key for node in nodes}
-    found = partners(network, peering, me, nodes, kept.document.seen)
+    found = partners(network, me, nodes, kept.document.seen)
     possible = {name: Partner(keys[name], endpoint) for name, endpoint in found.items()}
     return Plan(kept, nodes, me, gateway, target_of(kept, me), possible)
 
@@ -72,10 +71,10 @@ def hanging(nodes: Sequence[Node], observed: Mapping[str, PeerState]) -> Node | 
 
 
 def in_order(changes: Iterable[Change], gateway: str) -> list[Change]:
-    """``changes`` so that no prefix is ever without a peer.
+    """``changes`` so that no prefix is ever without a peer; ``gateway`` is the key of whom the machine hangs on.
 
-    ``gateway`` is the key of the one that the machine hangs on. WireGuard takes a prefix from the peer that has it in
-    the moment in which it gives it to another one.
+    WireGuard takes a prefix from the peer that has it in the moment in which it gives it to another one. So links take
+    theirs first, then the gateway takes what is to be its, and then the others give up what they still have.
     """
 
     def rank(change: Change) -> int:
@@ -83,6 +82,6 @@ def in_order(changes: Iterable[Change], gateway: str) -> list[Change]:
             return 3
         if change.allowed_ips == ():
             return 2
-        return int(change.public_key != gateway)
+        return int(change.public_key == gateway)
 
     return sorted(changes, key=rank)

@@ -122,6 +122,7 @@ def in_a_state(chance: random.Random, network: Network, nodes: tuple[Node, ...],
     gateways = [node.name for node in nodes if node.role == "gateway"]
     attached = {name: chance.choice(gateways) for name in some_of(chance, spokes)} if moving else {}
     case = Case(network, nodes, {}, attached)
-    pairs = [(one, other) for index, one in enumerate(nodes) for other in nodes[index + 1 :]]
-    fit = [pair for pair in pairs if not case.peering.is_base(*pair) and case.may_talk(*pair)]
+    alike = [node for node in nodes if node.role == "spoke"]
+    pairs = [(one, other) for index, one in enumerate(alike) for other in alike[index + 1 :]]
+    fit = [pair for pair in pairs if case.may_talk(*pair)]
     return replace(case, links=both_ways([(one.name, other.name) for one, other in some_of(chance, fit)]))

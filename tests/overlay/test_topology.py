@@ -107,10 +107,10 @@ def test_a_link_of_two_nodes_is_a_peer_with_one_address_and_many_keepalives() ->
     assert peers_of(SITES, ONE, THREE, links) == peers_of(SITES, ONE, THREE)
 
 
-def test_what_a_gateway_has_for_a_spoke_is_its_own_or_a_links_or_nothing() -> None:
+def test_a_gateway_has_a_peer_for_a_spoke_that_hangs_on_it_and_none_for_others() -> None:
     peering = Peering(replace(SITES, topology="mesh"), THREE, {"gw": {"aws-1"}, "aws-1": {"gw"}})
     assert peering.entry(AWS_GATEWAY, TWO) == Peer("A", TWO.endpoint, (host("10.100.2.1"),), None)
-    assert peering.entry(GATEWAY, TWO) == Peer("A", TWO.endpoint, (host("10.100.2.1"),), 4)
+    assert peering.entry(GATEWAY, TWO) is None
     assert peering.entry(AWS_GATEWAY, ONE) is None
 
 
