@@ -38,7 +38,7 @@ OVERLAY = IPv4Network("10.100.0.0/16")
 SITE = Site("site", "hetzner", IPv4Network("10.100.16.0/20"), "fsn1")
 MTU = 1420
 GATEWAY = "gateway"
-COLUMNS = (
+COLUMNS: tuple[str, ...] = (
     "Name", "Address", "Endpoint", "AllowedIPs", "ListenPort", "PersistentKeepalive", "FwMark", "PrivateKey", "DNS",
     "MTU", "Table", "PreUp", "PostUp", "PreDown", "PostDown", "SaveConfig",
 )  # fmt: skip
