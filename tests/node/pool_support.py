@@ -37,8 +37,12 @@ from tests.node.support import GATEWAY_ADDRESS, MemoryWireGuard, Stack, write_co
 
 AWS = "/latest/meta-data/"
 PUBLIC_ADDRESS = "127.0.0.2"
+OTHER_ADDRESS = "127.0.1.254"
+"""Another gateway's on the internet."""
 TOKEN = "join-token"
 GATEWAY_KEY = base64.b64encode(hashlib.sha256(b"the gateway").digest()).decode()
+PEER = Peer(keys.public_key(GATEWAY_KEY), "198.51.100.1:51820", (IPv4Network("10.100.0.0/16"),), 25)
+OTHER_KEY = base64.b64encode(hashlib.sha256(b"another gateway").digest()).decode()
 Reply = tuple[int, dict[str, str], bytes]
 
 
@@ -64,15 +68,22 @@ class FakeGateway:
     """Whether its disk takes no change of a lease."""
     turned_down: int = 0
     release: tuple[int, bytes, dict[str, str]] | None = None
+    home: str = PUBLIC_ADDRESS
+    """Where joins are taken; the other one sends machines there."""
+    dead: set[str] = field(default_factory=set[str])
+    """Addresses at which nobody answers."""
+    peer: Peer = PEER
+    """What an answer to a join gives the machine."""
     document: Callable[[NetworkRequest], NetworkDocument] | None = None
     """What it tells of the network; None for a release that tells nothing."""
 
-    def answer(self, method: str, path: str, by_tunnel: bool, headers: dict[str, str], body: bytes) -> Reply:
-        if by_tunnel and self.is_cut:
+    def answer(self, method: str, path: str, at: str, headers: dict[str, str], body: bytes) -> Reply:
+        by_tunnel = at == GATEWAY_ADDRESS
+        if (by_tunnel and self.is_cut) or at in self.dead:
             raise ConnectionAbortedError
         token = headers.get("authorization", "").removeprefix("Bearer ")
         if (method, path) == ("POST", "/v1/join"):
-            return self._join(token, headers, body)
+            return self._join(at, token, headers, body)
         if (method, path) == ("POST", "/v1/network"):
             return self._network(by_tunnel, body)
         if path == "/v1/lease":
@@ -95,10 +106,15 @@ class FakeGateway:
             return 404, {}, b"{}"
         return 200, {}, document_body(self.document(asked))
 
-    def _join(self, token: str, headers: dict[str, str], body: bytes) -> Reply:
+    def _join(self, at: str, token: str, headers: dict[str, str], body: bytes) -> Reply:
         self.tokens.append(token)
         request = parse_request(body)
-        assert is_possessed(headers.get(joining.POSSESSION.lower()), GATEWAY_KEY, request.public_key, body)
+        private_key = {PUBLIC_ADDRESS: GATEWAY_KEY, OTHER_ADDRESS: OTHER_KEY}[at]
+        assert is_possessed(headers.get(joining.POSSESSION.lower()), private_key, request.public_key, body)
+        if at != self.home:
+            self.log.append(f"sent on from {at}")
+            place = {"url": f"https://{self.home}:{self.port}", "public_key": keys.public_key(OTHER_KEY)}
+            return 421, {}, json.dumps({"status": 421, "reason": "not here", "gateway": place}).encode()
         refusal = self.refusal
         if token != self.token and not request.ticket:
             refusal = (403, "unknown join token", "")
@@ -123,7 +139,7 @@ class FakeGateway:
             IPv4Network("10.100.0.0/16"),
             1380,
             IPv4Address(GATEWAY_ADDRESS),
-            (Peer(keys.public_key(GATEWAY_KEY), "198.51.100.1:51820", (IPv4Network("10.100.0.0/16"),), 25),),
+            (self.peer,),
             f"secret of {request.public_key}",
             f"ticket of {request.public_key}",
         )
@@ -159,9 +175,9 @@ def serving(gateway: FakeGateway, stack: Stack, folder: Path) -> Generator[FakeG
         def _any(self) -> None:
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
             headers = {name.lower(): value for name, value in self.headers.items()}
-            by_tunnel = self.connection.getsockname()[0] == GATEWAY_ADDRESS
+            at = str(self.connection.getsockname()[0])
             try:
-                status, more, answer = gateway.answer(self.command, self.path, by_tunnel, headers, body)
+                status, more, answer = gateway.answer(self.command, self.path, at, headers, body)
             except ConnectionAbortedError:
                 self.close_connection = True
                 return
