@@ -21,21 +21,33 @@ _RETRY_SECONDS = 10.0
 
 
 class Nudges:
-    """Tells nodes to ask until they have been told what they should know."""
+    """Tells nodes to ask until they have been told what they should know. ``own`` is this gateway's overlay address."""
 
-    def __init__(self, port: int = NUDGE_PORT) -> None:
+    def __init__(self, own: IPv4Address, port: int = NUDGE_PORT) -> None:
+        self._own = own
         self._port = port
         self._socket: socket.socket | None = None
         self._tried: dict[str, tuple[Hashable, int]] = {}
 
     def send(self, addresses: Iterable[IPv4Address]) -> None:
         """One nudge to each; what cannot be sent is lost."""
-        if self._socket is None:
-            self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-            self._socket.setblocking(False)
+        if self._socket is None and not self._open():
+            return
+        assert self._socket
         for address in addresses:
             with contextlib.suppress(OSError):
                 self._socket.sendto(NUDGE, (str(address), self._port))
+
+    def _open(self) -> bool:
+        made = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        try:
+            made.setblocking(False)
+            made.bind((str(self._own), 0))
+        except OSError:
+            made.close()
+            return False
+        self._socket = made
+        return True
 
     def due(self, wanted: Mapping[str, Hashable], told: Mapping[str, Hashable]) -> list[str]:
         """The nodes to be nudged in this round: ``wanted`` is what each is to know, ``told`` what it was told last."""

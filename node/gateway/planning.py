@@ -216,7 +216,7 @@ class Plan:
         """With whom this gateway could have a direct link."""
         if self._kept is None or self._me is None or self.peering is None:
             return {}
-        return partners(self._kept.roster.network, self.peering, self._me, self.nodes(), seen)
+        return partners(self._kept.roster.network, self._me, self.nodes(), seen)
 
     def awaited(self) -> list[Node]:
         """The spokes that are to hang here and still hang elsewhere."""

@@ -114,7 +114,7 @@ class Service:
         self._names = names
         self._loop: asyncio.AbstractEventLoop | None = None
         self.exchange = Exchange(network, self._wake.set)
-        self._nudges = Nudges()
+        self._nudges = Nudges(network.config.control[0])
         self._stirred = asyncio.Event()
         """Set when the other gateways and the nodes may have to be told something."""
         self.directory = Directory(network, private_key, self._audit, Batch(self._keep_reports).run, self._on_report)

@@ -110,6 +110,7 @@ class Member:
     pool: str = "burst"
     token: str | None = None
     keys: tuple[str, str] = field(default_factory=key_pair)
+    gateway_key: str = GATEWAY_KEYS[1]
     answer: joining.Answer | None = None
 
     @property
@@ -121,7 +122,7 @@ class Member:
         return replace(made, **changes)  # type: ignore[arg-type]
 
     def headers(self, body: bytes) -> dict[str, str]:
-        possession = joining.possession(self.keys[0], GATEWAY_KEYS[1], body)
+        possession = joining.possession(self.keys[0], self.gateway_key, body)
         return {"Authorization": f"Bearer {self.token or TOKENS[self.pool]}", joining.POSSESSION: possession}
 
     @property
@@ -191,7 +192,7 @@ class PoolGateway:
         return await self.ask(method, "/v1/lease", body, member.secret, GATEWAY_ADDRESS, member.address)
 
     async def status(self) -> dict[str, Any]:
-        return (await self.ask("GET", "/v1/status", address=GATEWAY_ADDRESS))[1]
+        return (await self.ask("GET", "/v1/status", address=str(self.network.config.control[0])))[1]
 
     async def until(self, condition: Callable[[], bool], what: str) -> None:
         end = time.monotonic() + 10
