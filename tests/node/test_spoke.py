@@ -23,8 +23,8 @@ RUN = "import sys; sys.path.insert(0, sys.argv[1]); from node import stage0; sta
 FAILS_ITS_CHECK = archive({"node/__init__.py": "", "node/__main__.py": "raise SystemExit(9)"})
 
 
-def impatient() -> bytes:
-    """The real release, but asking every half second."""
+def impatient(*, breaks: bool = False) -> bytes:
+    """The real release, but asking every half second; one that ``breaks`` cannot look after its interface."""
     files = {
         path.relative_to(ROOT).as_posix(): path.read_text()
         for room in ("node", "overlay")
@@ -33,10 +33,15 @@ def impatient() -> bytes:
     before = files["node/follow.py"]
     files["node/follow.py"] = before.replace("ASK_SECONDS = 10.0", "ASK_SECONDS = 0.5")
     assert files["node/follow.py"] != before
+    if breaks:
+        files["node/network/agent.py"] = files["node/network/agent.py"].replace(
+            "self._round()", "self._no_such_thing()"
+        )
     return archive(files)
 
 
 REAL = impatient()
+BREAKS = impatient(breaks=True)
 
 
 class Gateway(http.server.BaseHTTPRequestHandler):
@@ -102,6 +107,9 @@ def test_a_spoke_follows_its_gateway_and_stays_with_a_good_release_when_a_newer_
         Gateway.runs(stack, 3, REAL)
         wait_for("release 3", lambda: stage0.has(3, "good"), 40)
         assert not stage0.has(3, "bad")
+        Gateway.runs(stack, 4, BREAKS)
+        wait_for("the verdict on release 4", lambda: stage0.has(4, "bad"), 40)
+        assert not stage0.has(4, "good")
     finally:
         process.terminate()
         assert process.wait(20) == 0
