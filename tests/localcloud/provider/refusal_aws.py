@@ -148,5 +148,4 @@ AWS: list[Case] = [
     (aws.INSTANCE, {"ipv6AddressCount": 1}, "ipv6AddressCount", "cannot honour"),
     (aws.EIP, {"domain": "standard"}, "domain", "got standard"),
     (aws.EIP, {"instance": "i-1"}, "instance", "InvalidInstanceID.NotFound"),
-    (aws.EIP_ASSOCIATION, {"allocationId": "$eip"}, "allocationId", "Resource.AlreadyAssociated"),
 ]

@@ -12,7 +12,7 @@ from localcloud.provider.clouds.hcloud.firewalls import selects
 from localcloud.spec import INTERNET, Interface, MachineSpec, Route, Rule
 from localcloud.wire import Value
 from tests.localcloud.provider.harness import Harness, Resource
-from tests.localcloud.provider.scenery import ED25519, REGION, ZONE, make_aws, make_gcp, make_hcloud
+from tests.localcloud.provider.scenery import ED25519, REGION, ZONE, ami, make_aws, make_gcp, make_hcloud
 
 ANYWHERE = ("0.0.0.0/0", "::/0")
 
@@ -166,6 +166,18 @@ def test_an_elastic_address_takes_the_place_of_the_one_that_aws_gave(clouds: Har
     assert clouds.fabric.machine("aws-1").interfaces[0].public == made["eip"].outputs["publicIp"]
     assert clouds.read(made["instance"])[1]["publicIp"] == made["eip"].outputs["publicIp"]
     clouds.delete(association)
+    assert clouds.fabric.machine("aws-1").interfaces[0].public == made["instance"].outputs["publicIp"]
+
+
+def test_an_elastic_address_that_points_elsewhere_is_taken_from_there(clouds: Harness) -> None:
+    made = make_aws(clouds)
+    other = clouds.make(
+        aws.INSTANCE, ami=ami(clouds), instanceType="t3.micro", subnetId=made["subnet"].id, tags={"node": "aws-2"}
+    )
+    first = clouds.make(aws.EIP_ASSOCIATION, allocationId=made["eip"].id, instanceId=made["instance"].id)
+    clouds.make(aws.EIP_ASSOCIATION, allocationId=made["eip"].id, instanceId=other.id)
+    clouds.delete(first)
+    assert clouds.fabric.machine("aws-2").interfaces[0].public == made["eip"].outputs["publicIp"]
     assert clouds.fabric.machine("aws-1").interfaces[0].public == made["instance"].outputs["publicIp"]
 
 

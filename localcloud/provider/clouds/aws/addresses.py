@@ -82,7 +82,10 @@ class Eip(AwsKind):
 
 
 class EipAssociation(AwsKind):
-    """Everything replaces it: terraform-provider-aws, internal/service/ec2/ec2_eip_association.go."""
+    """Everything replaces it: terraform-provider-aws, internal/service/ec2/ec2_eip_association.go.
+
+    An address that points elsewhere is taken from there (EC2 API, AssociateAddress: reassociation is automatic).
+    """
 
     token = EIP_ASSOCIATION
     prefix = "eipassoc"
@@ -99,14 +102,8 @@ class EipAssociation(AwsKind):
             check.refuse("allocationId", "one of `allocation_id,public_ip` must be specified")
         if not inputs.given("instanceId"):
             check.refuse("instanceId", "one of `instance_id,network_interface_id` must be specified")
-        eip = exists(check, EIP, "allocationId", inputs.text("allocationId"), "Allocation")
+        exists(check, EIP, "allocationId", inputs.text("allocationId"), "Allocation")
         exists(check, INSTANCE, "instanceId", inputs.text("instanceId"), "Instance")
-        if check.old is None and eip is not None and check.world.get(INSTANCE, eip.facts.text("instance")):
-            check.refuse(
-                "allocationId",
-                f"Resource.AlreadyAssociated: resource {eip.id} is already associated with "
-                f"{eip.facts.text('instance')}",
-            )
 
     def create(self, inputs: Inputs, world: World, config: Mapping[str, str]) -> Record:
         record = self.make(inputs, world, config)
