@@ -120,6 +120,27 @@ def test_a_gateways_interface_has_the_whole_overlay_and_no_peer() -> None:
     assert "[Peer]" not in text
 
 
+def test_ipv6_is_in_the_tunnel_if_the_overlay_has_it() -> None:
+    overlay6 = IPv6Network("fd12:3456:789a::/48")
+    gateway = written(render_gateway(replace(GATEWAY, overlay6=overlay6)))["/etc/wireguard/wg0.conf"]["content"]
+    assert "Address = 10.100.0.1/16, fd12:3456:789a::a64:1/112\n" in gateway
+    spoke = written(render_spoke(replace(SPOKE, overlay6=overlay6, gateway_endpoint="[2001:db8::10]:51820")))
+    lines = spoke["/etc/wireguard/wg0.conf"]["content"].splitlines()
+    assert "Address = 10.100.2.1/32, fd12:3456:789a::a64:201/128" in lines
+    assert "AllowedIPs = 10.100.0.0/16, fd12:3456:789a::a64:0/112" in lines
+    assert "Endpoint = [2001:db8::10]:51820" in lines
+
+
+def test_a_gateway_knows_the_others_by_the_stacks_authority() -> None:
+    assert written(render_gateway(GATEWAY))["/etc/hybridnet/ca.pem"]["content"] == GATEWAY.ca_pem
+
+
+def test_a_gateway_keeps_an_announced_default_route_though_it_forwards() -> None:
+    """The kernel drops such routes when forwarding begins, unless accept_ra is 2 by then."""
+    lines = KITS["gateway"]["etc/sysctl.d/90-hybridnet.conf"].read_text().splitlines()
+    assert lines.index("net.ipv6.conf.*.accept_ra = 2") < lines.index("net.ipv6.conf.all.forwarding = 1")
+
+
 @pytest.mark.parametrize(("role", "text"), [("gateway", render_gateway(GATEWAY)), ("spoke", render_spoke(SPOKE))])
 def test_stage_0_of_a_static_machine_is_told_who_it_is(role: str, text: str) -> None:
     assert json.loads(written(text)["/etc/hybridnet/config.json"]["content"]) == {
@@ -164,6 +185,8 @@ def test_a_document_carries_the_packed_kit_and_unpacks_it(role: str) -> None:
         ("signing_public_key", GATEWAY.signing_public_key + '", "role": "spoke'),
         ("seal_key", "short"),
         ("seal_key", GATEWAY.seal_key + "\nruncmd: [reboot]"),
+        ("ca_pem", GATEWAY.ca_pem * 2),
+        ("overlay6", IPv6Network("fd12:3456:789a::/97")),
     ],
 )
 def test_a_gateway_value_that_does_not_fit_is_refused_by_name(field: str, value: object) -> None:
@@ -185,6 +208,7 @@ def test_a_gateway_value_that_does_not_fit_is_refused_by_name(field: str, value:
         ("gateway_endpoint", "198.51.100.10:99999"),
         ("ca_pem", ""),
         ("signing_public_key", "not base64!"),
+        ("overlay6", IPv6Network("fd12:3456:789a::/128")),
     ],
 )
 def test_a_spoke_value_that_does_not_fit_is_refused_by_name(field: str, value: object) -> None:
@@ -254,20 +278,24 @@ def test_shellcheck_finds_nothing_in_what_the_shell_runs(name: str, tmp_path: Pa
     assert checked.returncode == 0, checked.stdout
 
 
-@pytest.mark.parametrize("unit", ["hybridnet", "hybridnet-setup", "hybridnet-drain"])
-def test_systemd_takes_the_unit(tmp_path: Path, unit: str) -> None:
+@pytest.mark.parametrize(
+    ("role", "unit"),
+    [("pool", "hybridnet"), ("pool", "hybridnet-setup"), ("pool", "hybridnet-drain"), ("gateway", "hybridnet-dns")],
+)
+def test_systemd_takes_the_unit(tmp_path: Path, role: str, unit: str) -> None:
     tool = shutil.which("systemd-analyze")
     if tool is None:
         pytest.skip("needs systemd-analyze")
     units = {
         path.removeprefix("etc/systemd/system/"): source
-        for path, source in KITS["pool"].items()
+        for path, source in KITS[role].items()
         if path.startswith("etc/systemd/system/")
     }
     for path, source in units.items():
         (tmp_path / path).parent.mkdir(exist_ok=True)
-        # The user's scripts are not here, and are no part of the question.
-        (tmp_path / path).write_text(source.read_text().replace("=/etc/hybridnet/", "=/bin/echo /etc/hybridnet/"))
+        # The user's scripts and dnsmasq are not here, and are no part of the question.
+        text = source.read_text().replace("=/etc/hybridnet/", "=/bin/echo /etc/hybridnet/")
+        (tmp_path / path).write_text(text.replace("=/usr/sbin/dnsmasq", "=/bin/echo"))
     command = [tool, "verify", "--man=no", str(tmp_path / f"{unit}.service")]
     checked = subprocess.run(command, capture_output=True, text=True, check=False)
     assert not [line for line in checked.stderr.splitlines() if f"{unit}.service" in line], checked.stderr
@@ -276,6 +304,10 @@ def test_systemd_takes_the_unit(tmp_path: Path, unit: str) -> None:
 def test_a_placeholder_of_a_secrets_length_is_taken() -> None:
     """The program bounds the size before any secret exists."""
     placeholder = replace(
-        GATEWAY, tls_certificate_pem=pem("CERTIFICATE", 700), tls_private_key_pem=pem("PRIVATE KEY", 138)
+        GATEWAY,
+        tls_certificate_pem=pem("CERTIFICATE", 700),
+        tls_private_key_pem=pem("PRIVATE KEY", 138),
+        ca_pem=pem("CERTIFICATE", 700),
+        overlay6=IPv6Network("fd12:3456:789a::/48"),
     )
     assert len(render_gateway(placeholder)) <= MAX_BYTES["gateway"]

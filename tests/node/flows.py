@@ -11,7 +11,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,8 @@ class Echo(asyncio.DatagramProtocol):
         self.transport = transport
 
     def datagram_received(self, data, address):
-        self.transport.sendto(data, address)
+        host, port, *_ = address
+        self.transport.sendto(f"{host.replace('::ffff:', '')} {port}".encode(), address)
 
 async def main():
     loop = asyncio.get_running_loop()
@@ -57,12 +58,15 @@ def outcome(asked):
     try:
         if kind == "tcp":
             socket.create_connection((address, int(port)), 3).close()
-        elif kind == "udp":
+        elif kind in ("udp", "from"):
             with socket.socket(family, socket.SOCK_DGRAM) as client:
                 client.settimeout(3)
+                if kind == "from":
+                    client.bind(("", int(port)))
                 client.connect((address, int(port)))
                 client.send(b"?")
-                client.recv(9)
+                seen = client.recv(99).decode()
+                return seen if kind == "from" else "answered"
         else:
             ping(address, family)
     except socket.timeout:
@@ -137,8 +141,10 @@ for number, machine in enumerate(others):
     for gateway in map(bare, middle["interfaces"][interface]):
         if is_six(gateway):
             run(f"ip -n {name} neighbour add {gateway} lladdr 02:00:00:00:01:00 dev {interface} nud permanent")
-        run(f"ip -n {name} route add {gateway} dev {interface}")
-        run(f"ip -n {name} route add default via {gateway} dev {interface}")
+        run(f"ip -n {name} route replace {gateway} dev {interface}")
+        for route in machine["routes"]:
+            if route == "default" or is_six(route) == is_six(gateway):
+                run(f"ip -n {name} route add {route} via {gateway} dev {interface}")
 servers = [settle(machine) for machine in machines]
 try:
     assert all(each.stdout.readline() == "ready\\n" for each in servers)
@@ -156,16 +162,21 @@ finally:
 
 @dataclass(frozen=True)
 class Machine:
-    """``interfaces`` have their addresses, with prefixes; ``serves`` are ``tcp/PORT`` and ``udp/PORT``."""
+    """``interfaces`` have their addresses, with prefixes; ``serves`` are ``tcp/PORT`` and ``udp/PORT``.
+
+    ``routes`` go by way of the one in the middle.
+    """
 
     name: str
     interfaces: Mapping[str, Sequence[str]]
     rules: Sequence[str] = ()
-    serves: Sequence[str] = field(default=("tcp/8000", "udp/8444"))
+    serves: Sequence[str] = ("tcp/8000", "udp/8444")
+    routes: Sequence[str] = ("default",)
 
 
 Flow = tuple[str, str, str]
-"""A machine's name, the address that it asks, and ``tcp/PORT``, ``udp/PORT`` or ``ping``."""
+"""A machine's name, the address that it asks, and ``tcp/PORT``, ``udp/PORT``, ``ping``, or ``from/PORT``: UDP from and
+to that port, with where the other end saw it from as its outcome."""
 
 
 def told(program: str, *words: object) -> Any:
