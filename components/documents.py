@@ -56,10 +56,14 @@ def key_file(prefix: str) -> str:
     return f"~/.ssh/{prefix}"
 
 
+def _made_spokes(plan: Plan) -> list[Machine]:
+    return [machine for machine in plan.spokes.values() if not machine.is_external]
+
+
 def _node_pools(plan: Plan, prefix: str) -> dict[str, list[Machine]]:
     """The spokes by SkyPilot's pool of their site."""
     found: dict[str, list[Machine]] = {}
-    for machine in plan.spokes.values():
+    for machine in _made_spokes(plan):
         found.setdefault(site_name(prefix, machine.site), []).append(machine)
     return found
 
@@ -130,7 +134,7 @@ def service_on_spokes(plan: Plan, prefix: str) -> str:
     return _service(
         plan,
         prefix,
-        most=max(len(plan.spokes), 1),
+        most=max(len(_made_spokes(plan)), 1),
         path=HEALTH_PATH,
         port=MODEL_PORT,
         resources={"any_of": places} if places else {},
@@ -145,5 +149,5 @@ def prometheus_targets(plan: Plan) -> list[dict[str, Any]]:
             "targets": [f"{machine.address}:{METRICS_PORT}"],
             "labels": {"node": machine.name, "site": machine.site, "role": machine.role, "cloud": machine.cloud},
         }
-        for machine in plan.machines.values()
+        for machine in plan.made.values()
     ]

@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from ipaddress import IPv4Address, IPv4Network
-from typing import Any, cast
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+from typing import Any, TypeVar, cast
 
 import pulumi
 
+from components.configurations import configuration
 from components.documents import prometheus_targets, service_on_pool, service_on_spokes, ssh_node_pools
 from components.gateway import WgGateway
 from components.plan import Machine, Plan
 from components.pool import InferencePool
 from components.spoke import WgSpoke
 from components.stack import Stack
+from overlay.addresses import address6
+from overlay.groups import LOADBALANCER
 
+_T = TypeVar("_T")
 SCHEMA_VERSION = 1
 """Raised when a field changes or goes; a new field leaves it as it is."""
 
 
 def _peer(machine: Machine, plan: Plan, public_key: pulumi.Output[str], endpoint: pulumi.Output[str] | None) -> Any:
+    network = plan.network
     return {
         "name": machine.name,
         "site": machine.site,
@@ -29,15 +34,22 @@ def _peer(machine: Machine, plan: Plan, public_key: pulumi.Output[str], endpoint
         "address": str(machine.address),
         "public_key": public_key,
         "endpoint": endpoint,
-        "allowed_ips": [str(network) for network in plan.allowed_ips[machine.name]],
+        "allowed_ips": [str(prefix) for prefix in plan.allowed_ips[machine.name] if isinstance(prefix, IPv4Network)],
+        "allowed_ips6": [str(prefix) for prefix in plan.allowed_ips[machine.name] if isinstance(prefix, IPv6Network)],
+        "address6": None if network.overlay6 is None else str(address6(network.overlay6, machine.address)),
+        "dns_name": f"{machine.name}.{machine.site}.{network.domain}",
+        "group": (LOADBALANCER if machine.role == "gateway" else machine.group) if network.groups else None,
     }
 
 
-def network_document(plan: Plan) -> dict[str, Any]:
-    """The network as outputs and rosters describe it."""
+def _network(plan: Plan) -> dict[str, Any]:
+    overlay6 = plan.network.overlay6
     return {
         "overlay": str(plan.network.overlay),
+        "overlay6": None if overlay6 is None else str(overlay6),
         "topology": plan.network.topology,
+        "domain": plan.network.domain,
+        "groups": {name: list(reached) for name, reached in plan.network.groups.items()},
         "mtu": plan.mtu,
         "sites": {
             site.name: {"cloud": site.cloud, "subnet": str(site.subnet), "region": site.region}
@@ -93,9 +105,10 @@ def stack_outputs(
 ) -> dict[str, Any]:
     """Everything that the stack exports, by name; SkyPilot knows the machines by the stack's prefix."""
     plan, known_as = stack.plan, stack.settings.prefix
-    first = next(iter(gateways.values()))
+    first = gateways[plan.root.name]
+    called = plan.network.topology == "mesh"
     peers = [_peer(g.machine, plan, g.public_key, g.endpoint) for g in gateways.values()]
-    peers += [_peer(s.machine, plan, s.public_key, None) for s in spokes.values()]
+    peers += [_peer(s.machine, plan, s.public_key, s.endpoint if called else None) for s in spokes.values()]
     return {
         "schema_version": SCHEMA_VERSION,
         "wg_gateway_ip": first.public_address,
@@ -109,12 +122,13 @@ def stack_outputs(
                 "url": gateway.url,
                 "server_id": gateway.server_id,
                 "public_key": gateway.public_key,
+                "lan_address": gateway.machine.private_address and str(gateway.machine.private_address),
             }
             for name, gateway in gateways.items()
         ],
         "peers": peers,
         "pools": [_pool(pool) for pool in pools.values()],
-        "network": network_document(plan),
+        "network": _network(plan),
         "load_balancer": _load_balancer(stack, first),
         "ssh_node_pools": ssh_node_pools(plan, known_as),
         "skyserve_service": _service(plan, known_as, pools),
@@ -126,8 +140,24 @@ def stack_outputs(
                 "tokens": {name: pool.token for name, pool in pools.items()},
             }
         ),
+        "configurations": pulumi.Output.secret(
+            {
+                name: _configuration(plan, spoke, gateways[plan.hangs_on(spoke.machine).name])
+                for name, spoke in spokes.items()
+                if spoke.machine.is_external
+            }
+        ),
         "ssh_private_key": stack.keys.ssh_private,
     }
+
+
+def _configuration(plan: Plan, spoke: WgSpoke, gateway: WgGateway) -> pulumi.Output[str]:
+    known = pulumi.Output.all(gateway.public_key, gateway.endpoint)
+
+    def written(private: str | None) -> pulumi.Output[str]:
+        return known.apply(lambda found: configuration(plan, spoke.machine, private, *found))
+
+    return written(None) if spoke.key is None else spoke.key.use(written)
 
 
 class OutputsError(ValueError):
@@ -136,7 +166,10 @@ class OutputsError(ValueError):
 
 @dataclass(frozen=True)
 class GatewayOutput:
-    """A gateway. ``public_ip`` is on the internet, ``address`` on the overlay; ``url`` is its control plane."""
+    """A gateway. ``public_ip`` is on the internet, ``address`` on the overlay, ``lan_address`` in its site's network.
+
+    ``url`` is its control plane.
+    """
 
     name: str
     site: str
@@ -146,11 +179,15 @@ class GatewayOutput:
     url: str
     server_id: str
     public_key: str
+    lan_address: IPv4Address | None
 
 
 @dataclass(frozen=True)
 class PeerOutput:
-    """A node as its peers know it."""
+    """A node as its peers know it. ``group`` is None where there are no groups, ``address6`` where there is no IPv6.
+
+    ``dns_name`` is None in a stack that was not updated since there are names.
+    """
 
     name: str
     site: str
@@ -159,6 +196,10 @@ class PeerOutput:
     public_key: str
     endpoint: str | None
     allowed_ips: tuple[IPv4Network, ...]
+    allowed_ips6: tuple[IPv6Network, ...]
+    address6: IPv6Address | None
+    dns_name: str | None
+    group: str | None
 
 
 @dataclass(frozen=True)
@@ -187,10 +228,17 @@ class PoolOutput:
 
 @dataclass(frozen=True)
 class NetworkOutput:
-    """The overlay: its range, topology, tunnel MTU in bytes, and each site's part by name."""
+    """The overlay: its range, topology, tunnel MTU in bytes, and each site's part by name.
+
+    ``groups`` says by name which groups (or ``all``) the members of one may reach. ``domain`` is what nodes' names end
+    with; None in a stack that was not updated since there are names.
+    """
 
     overlay: IPv4Network
+    overlay6: IPv6Network | None
     topology: str
+    domain: str | None
+    groups: Mapping[str, tuple[str, ...]]
     mtu: int
     sites: Mapping[str, IPv4Network]
 
@@ -260,7 +308,10 @@ def parse_outputs(values: Mapping[str, Any]) -> StackOutputs:
             pools=tuple(_parsed_pool(pool) for pool in values.get("pools") or ()),
             network=NetworkOutput(
                 overlay=IPv4Network(network["overlay"]),
+                overlay6=_maybe(IPv6Network, network.get("overlay6")),
                 topology=network["topology"],
+                domain=network.get("domain"),
+                groups=_parsed_groups(network.get("groups")),
                 mtu=int(network["mtu"]),
                 sites={name: IPv4Network(site["subnet"]) for name, site in network["sites"].items()},
             ),
@@ -278,16 +329,28 @@ def _fields(kind: type[Any], values: Mapping[str, Any]) -> dict[str, Any]:
     return {name: values[name] for name in kind.__dataclass_fields__}
 
 
+def _maybe(kind: Callable[[str], _T], text: str | None) -> _T | None:
+    return None if text is None else kind(text)
+
+
+def _parsed_groups(groups: Mapping[str, Sequence[str]] | None) -> Mapping[str, tuple[str, ...]]:
+    return {name: tuple(reached) for name, reached in (groups or {}).items()}
+
+
 def _parsed_gateway(values: Mapping[str, Any]) -> GatewayOutput:
-    known = _fields(GatewayOutput, values)
+    known = _fields(GatewayOutput, {"lan_address": None, **values})
     known["address"] = IPv4Address(values["address"])
+    known["lan_address"] = _maybe(IPv4Address, known["lan_address"])
     return GatewayOutput(**known)
 
 
 def _parsed_peer(values: Mapping[str, Any]) -> PeerOutput:
-    known = _fields(PeerOutput, {"endpoint": None, **values})
+    late = {"allowed_ips6": (), "address6": None, "dns_name": None, "group": None}
+    known = _fields(PeerOutput, {"endpoint": None, **late, **values})
     known["address"] = IPv4Address(values["address"])
+    known["address6"] = _maybe(IPv6Address, known["address6"])
     known["allowed_ips"] = tuple(IPv4Network(text) for text in values["allowed_ips"])
+    known["allowed_ips6"] = tuple(IPv6Network(text) for text in known["allowed_ips6"])
     return PeerOutput(**known)
 
 
@@ -313,12 +376,16 @@ class StackReader:
     """Everything that is no secret."""
     join: pulumi.Output[JoinOutput]
     """What a machine needs to join; secret."""
+    configurations: pulumi.Output[Mapping[str, str]]
+    """wg-quick's text by name, for people and machines of external sites; secret."""
 
     def __init__(self, reference: pulumi.StackReference) -> None:
         values = {name: reference.require_output(name) for name in PLAIN}
         values |= {name: reference.get_output(name) for name in ADDED}
         self.outputs = pulumi.Output.all(**values).apply(parse_outputs)
         self.join = pulumi.Output.secret(reference.require_output("join").apply(_parsed_join))
+        configurations = reference.get_output("configurations")
+        self.configurations = pulumi.Output.secret(configurations.apply(lambda found: found or {}))
 
 
 def _parsed_join(values: object) -> JoinOutput:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-ROOMS = ("overlay", "components", "cloudinit", "node", "localcloud", "bench", "tests", "examples")
+ROOMS = ("overlay", "components", "cloudinit", "node", "localcloud", "clients", "bench", "tests", "examples")
 
 MAY_IMPORT = {
     "overlay": {"overlay"},
@@ -19,6 +19,7 @@ MAY_IMPORT = {
     "node": {"node", "overlay"},
     "components": {"components", "cloudinit", "overlay"},
     "localcloud": {"localcloud", "overlay"},
+    "clients": {"clients"},
     "examples": set[str](),
 }
 """Room -> the rooms of ours it may import. `bench` and `tests` may import any."""

@@ -60,5 +60,5 @@ def changed(config: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, 
         if value is ...:
             del place[last]
         else:
-            place[last] = value
+            place[last] = copy.deepcopy(value)
     return found

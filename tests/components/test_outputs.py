@@ -29,6 +29,7 @@ FIELDS = {
     "skyserve_service",
     "prometheus_targets",
     "join",
+    "configurations",
     "ssh_private_key",
 }
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from clients.__main__ import configurations
 from cloudinit import TOKEN_VARIABLE
 from localcloud.cli import exports
 from localcloud.cloud import LocalCloudError
@@ -49,6 +50,17 @@ def test_a_stack_without_secrets_of_its_own_has_no_files_for_them() -> None:
         "ssh_node_pools.yaml",
         "skyserve_service.yaml",
     }
+
+
+def test_what_people_connect_with_is_a_file_that_the_clients_command_reads(tmp_path: Path) -> None:
+    own = {"laptop-1": "[Interface]\nPrivateKey = fourth\n"}
+    masked, plain = {**OUTPUTS, "configurations": "[secret]"}, {**SECRETS, "configurations": own}
+    exports.write(tmp_path, exports.files(masked, plain))
+    found = tmp_path / "configurations.json"
+    assert configurations(found.read_text()) == own
+    assert stat.S_IMODE(found.stat().st_mode) == 0o600
+    assert [path.name for path in tmp_path.iterdir() if "fourth" in path.read_text()] == [found.name]
+    assert found.name not in exports.files(masked, {**plain, "configurations": {}})
 
 
 def test_its_own_files_are_replaced(tmp_path: Path) -> None:
