@@ -33,6 +33,15 @@ class Choice:
         if not file.is_file():
             raise LocalCloudError(f"there is no {file}: the configuration of stack {self.stack} is read from it")
 
+    def check_fits(self, cloud: Cloud) -> None:
+        """Raise LocalCloudError when the instance, which has machines, is for another stack: it would have both's."""
+        other = chosen(cloud).stack if cloud.choice.exists() else self.stack
+        if other != self.stack:
+            raise LocalCloudError(
+                f"this local cloud has the machines of stack {other}: `python -m localcloud down` takes them away, "
+                f"or make stack {self.stack} in a folder of its own (`--dir DIR`)"
+            )
+
     def remember(self, cloud: Cloud) -> None:
         """Keep it for the commands after `up`."""
         file = str(self.config_file) if self.config_file else None

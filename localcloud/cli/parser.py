@@ -35,7 +35,9 @@ _MEMBER = "a member of a pool by the name that `status` shows, such as aws-burst
 _MORE = {
     "up": """\
 Previews first and then makes the changes; without any it only looks. Run it again after an edit of the stack's file
-or an interruption: it goes on from what there is. Exit status: 0 when every node reaches every node, else 1.""",
+or an interruption: it goes on from what there is. A local cloud is of one stack; another stack needs another --dir.
+Exit status: 0 when every node reaches every node that it may, else 1. Pairs that groups close are shown as `closed`,
+and machines that others run are not waited for.""",
     "preview": "Changes nothing. Exit status: 0 when the program could be previewed, else 1.",
     "secret": """\
   (umask 077 && openssl rand -hex 32 > ~/portal.key)
@@ -49,11 +51,13 @@ It is sealed with the stack's passphrase: PULUMI_CONFIG_PASSPHRASE or PULUMI_CON
 stack's, else the one of the local cloud, which is published. Only stacks with that one run here.""",
     "down": "The machines' image stays in the cache, so that the next `up` is quick.",
     "status": """\
-HANDSHAKE, RECEIVED and SENT are what the gateway's WireGuard knows; a session that lives makes a handshake every two
-minutes, and only while there is something to send. LEASE is what the gateway says of a pool's machine: `none` has not
-joined, or has left; `gone` is a machine that vanished, whose lease lasts until the gateway forgets it; `external` is a
-machine of an external pool. Below are the machines that the load balancer knows, if there is one: only those IN
-ROTATION get requests, with BACKUP only when the others cannot. `unknown`: the gateway does not answer.""",
+HANDSHAKE, RECEIVED and SENT are what the WireGuard of the gateway knows that a node hangs on; a session that lives
+makes a handshake every two minutes, and only while there is something to send. With several gateways HANGS ON names it,
+in a mesh DIRECT counts the nodes that a node has a tunnel to without any gateway. LEASE is what the gateway says of a
+pool's machine: `none` has not joined, or has left; `gone` is a machine that vanished, whose lease lasts until the
+gateway forgets it; `external` is a machine of an external pool. Below are the machines that each gateway's load
+balancer knows, if there is one: only those IN ROTATION get requests, with BACKUP only when the others cannot.
+`unknown`: the gateway does not answer.""",
     "outputs": """\
   python -m localcloud outputs                   for reading
   python -m localcloud outputs --json            for programs

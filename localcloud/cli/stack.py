@@ -85,6 +85,8 @@ def _open(cloud: Cloud, options: argparse.Namespace, console: Console) -> Driver
     """Host, image, namespaces, machines that should run, daemon: everything that the engine needs."""
     choice = Choice(options.stack, options.config_file.resolve() if options.config_file else None)
     choice.check()
+    if cloud.directory.exists() and Fabric(cloud).machines():
+        choice.check_fits(cloud)
     console.step("looking at this host")
     host.prepare(console.detail)
     image.ensure(console.detail)
