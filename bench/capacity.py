@@ -78,9 +78,9 @@ class Interface(WgTool):
 class NoFirewall:
     """Takes the place of the firewall, which leases do not change."""
 
-    def keep(self, roster: Roster) -> bool:
+    def keep(self, roster: Roster, name: str) -> bool:
         """Change nothing."""
-        del roster
+        del roster, name
         return False
 
 
