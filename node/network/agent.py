@@ -24,6 +24,9 @@ from overlay.addresses import address6
 from overlay.model import Node, Peer, gateways_of
 from overlay.topology import TopologyError, endpoint_for
 
+SETTLE_SECONDS = 8.0
+"""Between two looks at what others may have changed beside the peers, which takes several commands."""
+
 
 class Myself(NamedTuple):
     """Who a machine is on the overlay, and the address of a gateway's control plane there for a start."""
@@ -78,6 +81,7 @@ class NetworkAgent:
         self._is_lost = False
         self._is_called_anew = False
         self._needs_roster = False
+        self._settled: tuple[object, float] = (None, 0.0)
         self._problems: dict[str, str] = {}
 
     def load(self) -> None:
@@ -179,6 +183,10 @@ class NetworkAgent:
             made = self._plan
         if made is None:
             return
+        about, now = (made.kept.signed, made.me, made.gateway), self._ticks()
+        if self._settled[0] == about and now - self._settled[1] < SETTLE_SECONDS:
+            return
+        self._settled = about, now
         network, nodes = made.kept.roster.network, made.kept.roster.nodes
         own6 = None
         if network.overlay6 is not None:

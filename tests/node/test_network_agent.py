@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from node.network.agent import Myself
+from node.network.agent import SETTLE_SECONDS, Myself
 from node.wireguard import Change
 from overlay.model import KEEPALIVE, LINK_KEEPALIVE
 from overlay.roster import Roster
@@ -319,3 +319,15 @@ def test_a_machine_without_ipv6_has_everything_else(
     assert machine.names.servers
     assert machine.segments.kept
     assert capfd.readouterr().err.count("IPv6 cannot be kept") == 1
+
+
+def test_what_is_beside_the_peers_is_looked_at_now_and_then_and_at_once_for_another_roster(machine: Machine) -> None:
+    machine.go(1)
+    assert len(machine.segments.kept) == 1
+    machine.go(SETTLE_SECONDS - 1)
+    assert len(machine.segments.kept) == 1
+    machine.go(1)
+    assert len(machine.segments.kept) == 2, "others may have changed it"
+    told(machine, three_sites("sites", 2))
+    machine.go(1)
+    assert len(machine.segments.kept) == 3
