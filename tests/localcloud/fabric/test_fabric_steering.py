@@ -100,6 +100,8 @@ def test_the_longest_prefix_counts_and_leads_nowhere_rather_than_elsewhere(scene
     scene.apply(inside(to("0.0.0.0/0"), to("198.18.1.0/24", "10.0.1.99")))
     assert scene.pings("inside", BEHIND)
     assert not scene.pings("inside", SERVER), "no machine has that address"
+    scene.apply(inside(to("0.0.0.0/0", "10.0.1.99")))
+    assert scene.pings("inside", "10.0.1.10"), "its own network is nearer"
     has_a_public_address = replace(inside(to("198.18.1.0/24", "10.0.1.99")).interfaces[0], public="198.18.2.9")
     scene.apply(replace(inside(), interfaces=(has_a_public_address,)))
     assert not scene.pings("inside", SERVER), "nor does it go out by itself"
