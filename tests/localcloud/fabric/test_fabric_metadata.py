@@ -19,7 +19,7 @@ from localcloud.cloud import Cloud
 from localcloud.fabric.authority import Authority
 from localcloud.fabric.metadata import TOKEN, TOKEN_TTL, Answer, Request, Tokens
 from localcloud.fabric.metadata import answer as signed_answer
-from localcloud.spec import JSON, MachineSpec
+from localcloud.spec import INTERNET, JSON, Interface, MachineSpec
 from tests.localcloud.fabric.worlds import AWS, GCP, HETZNER
 
 
@@ -311,6 +311,15 @@ def test_hetzner_tree() -> None:
     assert "instance-id: 101\n" in get(HETZNER, "/hetzner/v1/metadata").body
     assert get(HETZNER, "/hetzner/v1/metadata/nothing").status == 404
     assert get(HETZNER, "/latest/meta-data").status == 404
+
+
+def test_hetzner_tells_of_the_cards_on_private_networks() -> None:
+    cards = (
+        Interface("eth0", INTERNET, None, 32, 1500, address6="2001:db8:1::6"),
+        Interface("enp7s0", "hcloud-7", "10.1.0.2", 16, 1450),
+    )
+    told = get(replace(HETZNER, interfaces=cards), "/hetzner/v1/metadata/private-networks").body
+    assert json.loads(told) == [{"ip": "10.1.0.2", "interface_num": 1}]
 
 
 def test_a_machine_is_told_its_own_clouds_id() -> None:
