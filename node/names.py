@@ -19,7 +19,7 @@ _TIMEOUT = 10.0
 
 
 class Names(Protocol):
-    """The machine's resolver; never raises."""
+    """The machine's resolver; never raises, but waits for systemd-resolved: not on an event loop."""
 
     def keep(self, network: Network, servers: Sequence[IPv4Address]) -> bool:
         """Have names of ``network`` asked for at ``servers``: overlay addresses of gateways, nearest first.
@@ -66,21 +66,20 @@ class ResolvedNames:
         self._told: str | None = None
 
     def keep(self, network: Network, servers: Sequence[IPv4Address]) -> bool:
-        wanted = {
-            "dns": [str(address) for address in servers],
-            "domain": [f"~{zone}" for zone in (network.domain, *reverse_zones(network))],
-            "default-route": ["no"],
-        }
+        zones = [f"~{zone}" for zone in (network.domain, *reverse_zones(network))]
+        # Servers last: without them nothing is asked for, whatever else is set.
+        wanted = {"default-route": ["no"], "domain": zones, "dns": [str(address) for address in servers]}
         try:
-            # In this order: a domain without servers would take its names from everybody else's.
-            wrong = [verb for verb, words in wanted.items() if self._asked(verb) != words]
-            for verb in wrong:
-                self._resolvectl(verb, *wanted[verb])
+            if all(self._asked(verb) == wanted[verb] for verb in ("dns", "domain")):
+                self._told = None
+                return False
+            for verb, words in wanted.items():
+                self._resolvectl(verb, *words)
         except _ResolvedError as error:
             self._tell(str(error))
             return False
         self._told = None
-        return bool(wrong)
+        return True
 
     def _asked(self, verb: str) -> list[str]:
         """The present values, as ``Link 3 (wg0): 10.100.0.1`` tells them; long lists take several lines."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import stat
 import sys
 from dataclasses import replace
@@ -15,6 +16,7 @@ import pytest
 from node.gateway.names import Dns, GatewayNames, NamesError, NoDnsError, SystemdDns, configuration, hosts
 from node.names import ResolvedNames, reverse_zones
 from overlay.model import Network, Node, Site
+from tests.node.flows import told
 from tests.node.support import key
 
 NETWORK = Network(
@@ -188,12 +190,14 @@ def test_the_links_servers_and_zones_are_kept(resolved: Path) -> None:
     assert told_resolved(resolved)["dns"] == ["10.100.2.254"]
 
 
-def test_only_what_differs_is_told(resolved: Path) -> None:
+@pytest.mark.parametrize("verb", ["dns", "domain"])
+def test_what_somebody_else_has_set_is_put_right(resolved: Path, verb: str) -> None:
     names = ResolvedNames()
     names.keep(SIX, SERVERS)
-    resolved.write_text(resolved.read_text().replace('"made": 3', '"made": 0'))
-    names.keep(SIX, SERVERS[1:])
-    assert '"made": 1' in resolved.read_text()
+    state = json.loads(resolved.read_text())
+    resolved.write_text(json.dumps({**state, "link": {**state["link"], verb: ["192.0.2.1"]}}))
+    assert names.keep(SIX, SERVERS)
+    assert told_resolved(resolved) == state["link"]
 
 
 def test_a_machine_without_systemd_resolved_says_so_once(
@@ -213,3 +217,58 @@ def test_a_machine_without_systemd_resolved_says_so_once(
     said = capfd.readouterr().err
     assert said.count("\n") == 1
     assert "there is no systemd-resolved" in said
+
+
+ANSWERING = """
+import json, signal, socket, struct, subprocess, sys
+
+conf, hosts, more, dnsmasq = map(json.loads, sys.argv[1:])
+for words in (
+    "mount -t tmpfs tmpfs /run", "mkdir /run/dns", "ip link set lo up", "ip link add wg0 type bridge",
+    "ip address add 10.100.2.254/16 dev wg0", "ip link set wg0 up",
+):
+    subprocess.run(words.split(), check=True)
+
+def write(name, text):
+    with open("/run/dns/" + name, "w") as file:
+        file.write(text)
+
+def ask(name, kind):
+    "The code, and the data of the last answer, to one question (RFC 1035, section 4); asked until it is told."
+    labels = b"".join(bytes([len(label)]) + label.encode() for label in name.split(".")) + bytes(1)
+    with socket.create_connection(("10.100.2.254", 53), 9) as client:
+        question = struct.pack("!6H", 7, 0x100, 1, 0, 0, 0) + labels + struct.pack("!2H", kind, 1)
+        client.sendall(struct.pack("!H", len(question)) + question)
+        found = client.recv(999)[2:]
+    return found[3] & 15, found[12 + len(labels) + 4 + 12:].hex()
+
+write("dnsmasq.conf", conf)
+write("hosts", hosts)
+words = [dnsmasq, "--no-daemon", "--conf-file=/run/dns/dnsmasq.conf"]
+with subprocess.Popen(words, stderr=subprocess.PIPE, text=True) as running:
+    def wait():
+        assert any("/run/dns/hosts" in line for line in running.stderr), running.returncode
+
+    try:
+        wait()
+        names = ["aws-9.aws.wg.internal", "gw.aws.wg.internal", "example.com"]
+        before = [ask(name, 1) for name in names] + [ask("9.2.100.10.in-addr.arpa", 12)]
+        write("hosts", more)
+        running.send_signal(signal.SIGHUP)
+        wait()
+        print(json.dumps([before, ask("gw.aws.wg.internal", 1)]))
+    finally:
+        running.kill()
+"""
+
+
+def test_dnsmasq_answers_for_the_overlay_and_for_nothing_else() -> None:
+    dnsmasq = shutil.which("dnsmasq")
+    if dnsmasq is None:
+        pytest.skip("needs dnsmasq")
+    conf = configuration(NETWORK).replace("/var/lib/hybridnet/dns", "/run/dns")
+    found = told(ANSWERING, conf, hosts(NETWORK, NODES[1:]), hosts(NETWORK, NODES), dnsmasq)
+    name = b"".join(bytes([len(label)]) + label.encode() for label in ("aws-9", "aws", "wg", "internal")) + bytes(1)
+    no_such_name, refused = 3, 5
+    before = [[0, NODES[1].address.packed.hex()], [no_such_name, ""], [refused, ""], [0, name.hex()]]
+    assert found == [before, [0, NODES[0].address.packed.hex()]]
