@@ -31,7 +31,7 @@ from components.settings.places import (
 from overlay import topology
 from overlay.addresses import AddressError, address_of, network6
 from overlay.checks import Problem
-from overlay.model import Network, Node, Prefix, Role, Site
+from overlay.model import Network, Node, Prefix, Role, Site, gateways_of
 from overlay.mtu import wireguard_mtu
 from overlay.roster import with_ranges
 from overlay.serving import LoadBalancer
@@ -106,6 +106,10 @@ class Plan:
         return tuple(_node(machine) for machine in self.machines.values())
 
     @cached_property
+    def _gateways(self) -> list[Node]:
+        return gateways_of(self.nodes)
+
+    @cached_property
     def allowed_ips(self) -> Mapping[str, tuple[Prefix, ...]]:
         """By node: what its gateway sends to it; of a gateway, what its spokes may send."""
         peering = topology.Peering(self.network, self.nodes)
@@ -120,15 +124,15 @@ class Plan:
     @property
     def root(self) -> Machine:
         """The gateway with the lowest overlay address."""
-        return self.gateways[topology.root_of(self.nodes).name]
+        return self.gateways[topology.root_of(self._gateways).name]
 
     def gateway_of(self, entering: Machine | PoolPlan) -> Machine:
         """The home of a spoke or a pool: where it asks the control plane and joins, whatever the topology."""
-        return self.gateways[topology.home_of(self.nodes, entering.site).name]
+        return self.gateways[topology.home_of(self._gateways, entering.site).name]
 
     def hangs_on(self, entering: Machine | PoolPlan) -> Machine:
         """The gateway that the packets of a spoke, or of a pool's machines, go by under the topology."""
-        return self.gateways[topology.gateway_of(self.network, self.nodes, entering.site).name]
+        return self.gateways[topology.gateway_of(self.network, self._gateways, entering.site).name]
 
 
 def overlay_network(settings: Settings) -> Network:
@@ -183,7 +187,7 @@ def is_public(site: SiteSettings, public_address: bool | str | None) -> bool:
     return not isinstance(site, GcpSite | ExternalSite) if public_address is None else public_address is True
 
 
-def _machine(settings: Settings, node: Node, wanted: GatewaySettings | SpokeSettings) -> Machine:
+def _machine(settings: Settings, node: Node, wanted: GatewaySettings | SpokeSettings, *, lan: bool) -> Machine:
     site = settings.sites[node.site]
     gateway = wanted if isinstance(wanted, GatewaySettings) else None
     public_address = wanted.public_address if isinstance(wanted, SpokeSettings) else True
@@ -206,7 +210,7 @@ def _machine(settings: Settings, node: Node, wanted: GatewaySettings | SpokeSett
         ipv6=gateway is not None and gateway.ipv6,
         ipv6_only=public_address == "ipv6",
         group=node.group,
-        lan=reaches_gateway_at_home(settings, node.site),
+        lan=lan,
         is_external=settings.is_external(node.site),
     )
 
@@ -235,7 +239,8 @@ def make_plan(settings: Settings) -> Plan:
     network = overlay_network(settings)
     nodes = nodes_of(settings)
     wanted = {**settings.gateways, **settings.spokes}
-    machines = [_machine(settings, node, wanted[node.name]) for node in nodes]
+    at_home = {name for name in settings.sites if reaches_gateway_at_home(settings, name)}
+    machines = [_machine(settings, node, wanted[node.name], lan=node.site in at_home) for node in nodes]
     private = any(isinstance(s, HetznerSite) and s.has_private_network for s in settings.sites.values())
     return Plan(
         network=network,
