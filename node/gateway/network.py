@@ -16,7 +16,6 @@ from node.gateway.neighbours import Neighbours
 from node.gateway.planning import Plan
 from node.gateway.reports import Reports
 from node.gateway.rosters import Rosters
-from node.links import LinkWatch, Partner
 from node.network_document import NeighbourLease, Report
 from node.reconcile import Wanted, changes, differences, heard_from, wanted
 from node.wireguard import Change, PeerState, WireGuard
@@ -58,7 +57,6 @@ class Network:
         self._ticks = ticks
         self._wireguard = wireguard
         self._firewall = firewall
-        self._watch = LinkWatch(config.name, clock, ticks)
         self.applied: str | None = None
         """Digest of the roster that the interface follows."""
         self._candidates: dict[str, Wanted] = {}
@@ -123,7 +121,7 @@ class Network:
         return needed
 
     def _look(self) -> None:
-        """See which links of this gateway are up, say so in a report of its own, and choose whom to try."""
+        """See where nodes are seen from, and have those as peers that are to come here."""
         seen = self._sight()
         others = [] if seen is None else [answer.seen for answer in self.neighbours.answers.values()]
         everywhere = {name: at for each in (*others, seen or {}) for name, at in each.items()}
@@ -131,27 +129,12 @@ class Network:
             self.seen = seen or {}
         if everywhere != self.everywhere:
             self.everywhere = everywhere
-        nodes = {node.name: node for node in self.whole.nodes()}
-        possible = self.whole.partners(everywhere)
-        partners = {name: Partner(nodes[name].public_key, at) for name, at in possible.items()}
-        sight = self._watch.look(self.observed, partners)
-        self._report(tuple(sorted(sight.up)))
-        candidates = {node.public_key: node.endpoint for node in self.whole.awaited()}
-        candidates.update(partners[name] for name in sight.up | sight.trying)
         old = self._candidates
         self._candidates = {
-            key: wanted(Peer(key, endpoint, (), LINK_KEEPALIVE)) for key, endpoint in candidates.items()
+            node.public_key: wanted(Peer(node.public_key, node.endpoint, (), LINK_KEEPALIVE))
+            for node in self.whole.awaited()
         }
         self._pending |= old.keys() ^ self._candidates.keys()
-
-    def _report(self, links: tuple[str, ...]) -> None:
-        """Say with whom this gateway has links, if they are others than it has said."""
-        name = self.config.name
-        old = self.reports.of(name)
-        if old.links == links if old else not links:
-            return
-        stamp = max(int(self._clock() * 1000), old.stamp + 1 if old else 1)
-        self.take_reports([Report(name, stamp, name, links)])
 
     def take_reports(self, reports: Sequence[Report]) -> set[str]:
         """Keep what is newer than what is known: the nodes that hang elsewhere, or have other links, now."""

@@ -12,7 +12,6 @@ from node.gateway.reports import Reports
 from node.gateway.rosters import Kept
 from node.network_document import Member, NeighbourLease
 from node.reconcile import Wanted, wanted
-from overlay.links import Partners, partners
 from overlay.model import Node
 from overlay.pools import Pool, is_in_range
 from overlay.roster import Roster
@@ -38,7 +37,6 @@ class Plan:
         self._declared: dict[str, Node] = {}
         self._said: tuple[int, int, dict[str, str]] = (0, 0, {})
         """The versions of neighbours and reports that were followed, and who was held."""
-        self._links: frozenset[str] = frozenset()
         self.attached: dict[str, str] = {}
         """By spoke, the gateway that it hangs on where that is not the topology's."""
         self.elsewhere: dict[str, NeighbourLease] = {}
@@ -65,16 +63,15 @@ class Plan:
         told = self._neighbours.version
         if is_new or told != self._said[0]:
             changed |= self._take_neighbours(kept.roster)
-        before = {self.members[key].name for key in changed & self.members.keys()}
+        were = {self.members[key].name for key in changed & self.members.keys()}
         self._take_members(changed)
-        stirred = before | {self.members[key].name for key in changed & self.members.keys()}
+        stirred = were | {self.members[key].name for key in changed & self.members.keys()}
         self._take_reports(None if is_new or told != self._said[0] else stirred)
         said = told, self._reports.version, dict(holding)
-        if is_new or said != self._said or not stirred.isdisjoint({*self.attached, *self._links}):
-            attached, links = self._attached(holding), self._reports.links_of(self._name)
-            is_same = not is_new and (attached, links) == (self.attached, self._links)
-            self._said, self.attached, self._links = said, attached, links
-            if not is_same or not stirred.isdisjoint({*attached, *links}):
+        if is_new or said != self._said or not stirred.isdisjoint(self.attached):
+            attached, before = self._attached(holding), self.attached
+            self._said, self.attached = said, attached
+            if is_new or attached != before or not stirred.isdisjoint(attached):
                 return changed | self._make(kept.roster)
         self._add(changed - self._declared.keys())
         return changed
@@ -172,7 +169,7 @@ class Plan:
         """Everything anew; the keys whose peers are others now."""
         assert self._me
         nodes = self.nodes()
-        self.peering = Peering(roster.network, nodes, {self._name: self._links}, self.attached)
+        self.peering = Peering(roster.network, nodes, attached=self.attached)
         old, self.desired = self.desired, {peer.public_key: wanted(peer) for peer in self.peering.of(self._me)}
         return {key for key in old.keys() | self.desired.keys() if old.get(key) != self.desired.get(key)}
 
@@ -211,12 +208,6 @@ class Plan:
     def gateway_of(self, node: Node) -> str | None:
         """The gateway that a spoke hangs on; None before there is a roster."""
         return self.peering.gateway_of(node).name if self.peering else None
-
-    def partners(self, seen: Mapping[str, str]) -> Partners:
-        """With whom this gateway could have a direct link."""
-        if self._kept is None or self._me is None or self.peering is None:
-            return {}
-        return partners(self._kept.roster.network, self._me, self.nodes(), seen)
 
     def awaited(self) -> list[Node]:
         """The spokes that are to hang here and still hang elsewhere."""

@@ -7,6 +7,7 @@ from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Network
 from itertools import permutations
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -224,37 +225,62 @@ def test_a_neighbour_is_believed_about_its_own_pools_alone(trio: Trio) -> None:
 
 
 @pytest.mark.parametrize("trio", ["mesh"], indirect=True)
-def test_a_gateway_in_a_mesh_tries_nodes_of_other_sites_and_takes_the_way_both_report(trio: Trio) -> None:
-    gateway, spoke = trio.gateways["gw-a"], trio.node("b-1")
-    state = trio.gateways["gw-b"].wireguard.state
-    state[spoke.public_key] = state[spoke.public_key]._replace(endpoint="203.0.113.5:51820", handshake=1)
+def test_in_a_mesh_every_gateway_tells_where_nodes_are_seen_and_which_links_both_ends_report(trio: Trio) -> None:
+    home, other, spoke = trio.gateways["gw-b"], trio.gateways["gw-c"], trio.node("b-1")
+    state = home.wireguard.state
+    state[spoke.public_key] = state[spoke.public_key]._replace(endpoint="203.0.113.5:51820")
     trio.exchange()
+    assert other.ask(trio.node("c-1")).seen == {}, "it has not shaken hands yet"
+    state[spoke.public_key] = state[spoke.public_key]._replace(handshake=1)
     trio.exchange()
-    assert spoke.public_key in gateway.bare()
-    assert gateway.wireguard.state[spoke.public_key].endpoint == "203.0.113.5:51820"
-    assert trio.gateways["gw-b"].ask(trio.node("c-1")).seen == {"b-1": "203.0.113.5:51820"}
-    for _ in range(3):
-        trio.time.go(2)
-        at = gateway.wireguard.state[spoke.public_key]
-        gateway.wireguard.state[spoke.public_key] = at._replace(
-            handshake=int(trio.time.wall), received=at.received + 148
-        )
-        gateway.network.reconcile()
-    own = gateway.network.reports.of("gw-a")
-    assert own
-    assert own.links == ("b-1",)
-    assert spoke.public_key in gateway.bare(), "one end alone makes no link"
-    trio.gateways["gw-b"].ask(spoke, trio.report("b-1", "gw-b", ("gw-a",)))
+    before = other.ask(trio.node("c-1"))
+    assert before.seen == {"b-1": "203.0.113.5:51820"}
+    home.ask(spoke, trio.report("b-1", "gw-b", ("c-1",)))
     trio.exchange()
-    assert gateway.wireguard.state[spoke.public_key].allowed_ips == {"127.0.2.1/32"}
-    assert trio.gateways["gw-b"].ask(spoke).links == {"gw-a"}
-    assert gateway.network.status()["links"] == [["b-1", "gw-a"]]
-    for _ in range(6):
-        trio.time.go(2)
-        gateway.network.reconcile()
+    assert other.ask(trio.node("c-1")).links == frozenset(), "one end alone makes no link"
+    document = other.ask(trio.node("c-1"), trio.report("c-1", "gw-c", ("b-1",)))
+    assert document.links == {"b-1"}
+    assert document.version != before.version
     trio.exchange()
-    assert gateway.network.status()["links"] == []
-    assert all("127.0.2.1/32" not in each.allowed_ips for each in gateway.wireguard.state.values())
+    assert home.ask(spoke).links == {"c-1"}
+    assert trio.gateways["gw-a"].network.status()["links"] == [["b-1", "c-1"]]
+    home.ask(spoke, trio.report("b-1", "gw-b", stamp=2))
+    trio.exchange()
+    assert [each.network.status()["links"] for each in trio.gateways.values()] == [[]] * 3
+    assert all(not each.bare() for each in trio.gateways.values()), "gateways are no ends of links"
+
+
+@pytest.mark.parametrize("trio", ["mesh"], indirect=True)
+def test_a_node_is_to_ask_again_when_what_it_needs_is_another(trio: Trio) -> None:
+    """In a mesh others' machines, where they are seen, and its own links; never the links of others."""
+    home = trio.gateways["gw-b"]
+
+    def pressing() -> tuple[object, object]:
+        return home.directory.pressing("b-1"), home.directory.pressing("b-2")
+
+    found = [pressing()]
+    home.ask(trio.node("b-1"), trio.report("b-1", "gw-b", ("c-1",)))
+    assert pressing() == found[0]
+    home.ask(trio.node("c-1"), trio.report("c-1", "gw-c", ("b-1",)))
+    found.append(pressing())
+    assert (found[1][0] != found[0][0], found[1][1] == found[0][1]) == (True, True)
+    trio.gateways["gw-a"].join(1)
+    trio.exchange()
+    found.append(pressing())
+    assert found[2][1] != found[1][1]
+    state = home.wireguard.state[trio.node("b-1").public_key]
+    home.wireguard.state[state.public_key] = state._replace(endpoint="203.0.113.5:51820", handshake=1)
+    trio.exchange()
+    assert pressing()[1] != found[2][1]
+
+
+def test_outside_a_mesh_nodes_are_left_alone_when_machines_come(trio: Trio) -> None:
+    before = trio.gateways["gw-b"].directory.pressing("b-1")
+    trio.gateways["gw-b"].join(1)
+    trio.exchange()
+    assert trio.gateways["gw-b"].directory.pressing("b-1") == before
+    trio.push(three_sites("sites", 2))
+    assert trio.gateways["gw-b"].directory.pressing("b-1") != before
 
 
 def test_links_do_not_count_where_the_topology_is_no_mesh(trio: Trio) -> None:
@@ -273,9 +299,9 @@ def test_for_a_machine_that_joins_nobody_elses_peer_is_worked_out_anew(
     made: list[int] = []
     whole = planning.Peering
 
-    def counted(*given: object) -> planning.Peering:
+    def counted(*given: Any, **named: Any) -> planning.Peering:
         made.append(1)
-        return whole(*given)  # type: ignore[arg-type]
+        return whole(*given, **named)
 
     monkeypatch.setattr(planning, "Peering", counted)
     for number in range(1, 6):
