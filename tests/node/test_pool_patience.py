@@ -13,7 +13,7 @@ import pytest
 from node.pool import agent as agents
 from node.pool.system import TUNNEL
 from tests.node.pool_support import TOKEN, Member, Reply
-from tests.node.support import wait_for
+from tests.node.support import GATEWAY_ADDRESS, wait_for
 
 TIMES = {name: getattr(agents, name) for name in ("POLL_SECONDS", "SILENCE_SECONDS", "_SLICE")}
 MINUTES = 60.0
@@ -52,12 +52,12 @@ def note_times(member: Member, clock: Clock) -> list[tuple[str, float]]:
     asked: list[tuple[str, float]] = []
     answer: Callable[..., Reply] = member.gateway.answer
 
-    def noting(method: str, path: str, by_tunnel: bool, headers: dict[str, str], body: bytes) -> Reply:
+    def noting(method: str, path: str, at: str, headers: dict[str, str], body: bytes) -> Reply:
         if path in {"/v1/join", "/v1/lease"}:
             asked.append((path, clock.now))
-            if by_tunnel and member.gateway.is_cut:
+            if at == GATEWAY_ADDRESS and member.gateway.is_cut:
                 clock.now += clock.timeout
-        return answer(method, path, by_tunnel, headers, body)
+        return answer(method, path, at, headers, body)
 
     member.gateway.answer = noting  # type: ignore[method-assign]
     return asked
@@ -107,7 +107,7 @@ def test_a_machine_that_never_got_in_with_its_old_token_makes_room_for_another(
 def waited(member: Member, clock: Clock) -> None:
     """Half an hour has gone by, and the machine is on."""
     end = clock.now + 30 * MINUTES
-    wait_for("half an hour", lambda: clock.now > end)
+    wait_for("half an hour", lambda: clock.now > end, 60.0)
     assert not is_off(member)
 
 
