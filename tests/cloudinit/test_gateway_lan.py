@@ -38,7 +38,7 @@ def gateway(folder: Path, made: Roster, *, serves: tuple[str, ...] = ()) -> Mach
     """With first boot's rules and the sets of a roster."""
     (folder / "sets").write_text(script(desired_sets(made, "gw")))
     interfaces = {
-        "wg0": ["10.100.2.254/16", f"{twin('10.100.2.254')}/112"],
+        "wg0": ["10.100.2.254/16", f"{twin('10.100.2.254')}/96"],
         "eth0": ["198.51.100.1/24", "2001:db8::1/64"],
         "eth1": ["172.31.0.1/16"],
     }
@@ -55,7 +55,7 @@ MACHINES = [
         {"wg0": [f"{SPOKE}/32", f"{twin(SPOKE)}/128"]},
         (),
         SERVES,
-        ["10.100.0.0/16", f"{twin('10.100.0.0')}/112"],
+        ["10.100.0.0/16", str(OVERLAY6)],
     ),
     Machine(
         "other", {"wg0": [f"{OTHER_SPOKE}/32", f"{twin(OTHER_SPOKE)}/128"]}, (), SERVES, ["10.100.0.0/16", "default"]
@@ -120,7 +120,7 @@ def test_ipv6_passes_between_tunnels_if_the_overlay_has_it(tmp_path: Path, overl
 
 
 def test_a_tunnels_ipv6_source_is_its_own_network_and_the_kubernetes_port_keeps_to_pairs(tmp_path: Path) -> None:
-    stranger = replace(MACHINES[1], interfaces={"wg0": ["fd99::4/128"]}, routes=["default"])
+    stranger = replace(MACHINES[1], interfaces={"wg0": [f"{twin('11.0.0.4')}/128"]}, routes=["default"])
     made = roster(None, OVERLAY6)
     flows = [("other", twin(SPOKE), "tcp/8000"), ("spoke", twin(OTHER_SPOKE), "tcp/6443")]
     found = flows_through(gateway(tmp_path, made), [MACHINES[0], stranger], flows[:1])
