@@ -1,7 +1,7 @@
 """Which direct links of this machine are up, and which ones it tries now: from what the interface tells, and a clock.
 
 Two nodes that try a link must do so at the same time, since each takes the other's packets only while it has it as a
-peer; both know the time and each other's names, which is enough. Nodes and gateways are ends of links alike.
+peer; both know the time and each other's names, which is enough.
 """
 
 from __future__ import annotations
@@ -56,8 +56,8 @@ class _Seen:
             return
         is_shaken = state.handshake not in (0, self.handshake)
         if is_shaken:
-            # The clock may be set between two looks, so only the first handshake's age is told by it.
-            self.shaken = now - max(wall - state.handshake, 0.0) if self.received is None else now
+            # Told by the clock once, for that may be set later.
+            self.shaken = now - max(wall - state.handshake, 0.0)
         # A process that begins finds links that others have seen at work; silence shows soon enough.
         if is_shaken or (self.received is not None and state.received > self.received):
             self.heard = now

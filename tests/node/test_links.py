@@ -113,6 +113,7 @@ def test_a_clock_that_is_set_breaks_no_link() -> None:
 def test_a_peer_that_went_and_came_again_is_up_only_with_another_handshake() -> None:
     end = End().connected()
     end.is_peer = False
+    assert end.look().up == frozenset()
     end.go(12)
     end.is_peer, end.handshake, end.received = True, 0.0, 0
     assert end.look().up == frozenset()
