@@ -131,6 +131,7 @@ class Directory:
         if where is not None and report.gateway in kept.gateways and report.gateway != where:
             self._network.hold(node.name, where)
             await self._keep()
+            self._network.hold(node.name, where)
         self._on_report()
 
     def _links_of(self, kept: Kept, name: str) -> frozenset[str]:

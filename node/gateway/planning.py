@@ -206,8 +206,11 @@ class Plan:
         return self._guests.get(address)
 
     def gateway_of(self, node: Node) -> str | None:
-        """The gateway that a spoke hangs on; None before there is a roster."""
-        return self.peering.gateway_of(node).name if self.peering else None
+        """The gateway that a spoke hangs on; None before the roster that has its site was followed."""
+        try:
+            return self.peering.gateway_of(node).name if self.peering else None
+        except KeyError:
+            return None
 
     def awaited(self) -> list[Node]:
         """The spokes that are to hang here and still hang elsewhere."""

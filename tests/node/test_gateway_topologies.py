@@ -17,7 +17,7 @@ from node.network_document import parse_neighbour
 from overlay.model import Node
 from overlay.topology import gateway_of
 from tests.node.gateways import Gateway, Trio, spoke_peers, three_sites, way
-from tests.node.support import Stack, signed
+from tests.node.support import Stack, key, signed
 
 
 @pytest.fixture
@@ -142,6 +142,32 @@ def test_the_answer_to_a_move_gets_back_before_the_old_way_goes(trio: Trio) -> N
     assert held(trio, new, "b-1"), "the others are told at once"
     trio.time.go(HOLD_SECONDS)
     assert not held(trio, old, "b-1")
+
+
+def test_however_long_the_disk_takes_the_old_way_stays_until_after_the_answer(trio: Trio) -> None:
+    async def slow() -> None:
+        trio.time.go(5)
+
+    gateway = Gateway("b", trio.gateways["gw-b"].network, trio.gateways["gw-b"].wireguard, trio.time, slow)
+    gateway.ask(trio.node("b-1"), trio.report("b-1", "gw-a"))
+    assert held(trio, gateway, "b-1")
+    trio.time.go(HOLD_SECONDS)
+    assert not held(trio, gateway, "b-1")
+
+
+def test_a_node_of_a_new_site_is_answered_before_its_peers_are_there(trio: Trio) -> None:
+    made = three_sites("sites", 2)
+    site = replace(made.network.sites[0], name="d", subnet=IPv4Network("127.0.4.0/24"))
+    spoke = replace(trio.node("a-1"), name="d-1", site="d", address=IPv4Address("127.0.4.1"), public_key=key("d-1"))
+    network = replace(made.network, sites=(*made.network.sites, site))
+    gateway = trio.gateways["gw-a"]
+    roster = replace(made, network=network, nodes=(*made.nodes, spoke))
+    assert gateway.network.rosters.offer(*signed(trio.stack, roster))[0] == 201
+    assert gateway.ask(spoke, trio.report("d-1", "gw-b")).known == 1
+    assert "d-1" not in gateway.network.hanging_here()
+    trio.time.go(1)
+    gateway.network.reconcile()
+    assert gateway.network.whole.attached == {"d-1": "gw-b"}
 
 
 def test_the_newest_report_holds_and_an_older_one_changes_nothing(trio: Trio) -> None:
