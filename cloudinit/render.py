@@ -20,9 +20,9 @@ from overlay.model import CONTROL_PORT, KEEPALIVE, Peer, Prefix
 from overlay.wgconf import Interface, wg_quick
 
 MAX_BYTES: Mapping[str, int] = MappingProxyType({"gateway": 16 * 1024, "spoke": 8 * 1024, "pool": 16 * 1024})
-"""By role, half of the smallest limit on user data where it stands: a spoke anywhere, EC2's 16 KiB (EC2 user guide,
-instance user data); a gateway on Hetzner, 32 KiB (Hetzner Cloud API, create a server). A pool's machine takes half of
-EC2's without the user's scripts, and all of it with them."""
+"""By role, of the smallest limit on user data where it stands, EC2's 16 KiB (EC2 user guide, instance user data): a
+spoke may have half; a gateway all, of which a quarter is left for its adminCidrs; and a pool's machine half without the
+user's scripts, and all with them."""
 
 CONFIG_VERSION = 1
 PACKAGES = (
