@@ -288,10 +288,14 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
         return {name: value for name, value in old.items() if name in kind.shape.inputs}
 
     def _before(self, urn: str, old: dict[str, Value] | None) -> Inputs | None:
-        """What the resource asked for before: when it is to be replaced the engine checks once more without telling."""
+        """What the resource asked for before: when it is to be replaced the engine checks once more without telling.
+
+        It never tells of one that goes because of another's replacement; in a preview that is there still.
+        """
         if old is not None:
             self._olds[urn] = Inputs(old)
-        return self._olds.get(urn)
+        there = self._ledger.world.of(urn)
+        return self._olds.get(urn) or (there[-1].inputs if there else None)
 
     def _admit(self, kind: Kind, inputs: dict[str, Value], world: World, record: Record | None) -> None:
         """Check once more, now that every value is known. Raises CloudError with everything that is wrong."""

@@ -8,13 +8,14 @@ from dataclasses import dataclass
 import pytest
 
 from localcloud.wire import UNKNOWN, Secret, Value
-from tests.localcloud.provider.harness import Harness
+from tests.localcloud.provider.harness import Harness, RefusedError
 from tests.localcloud.provider.scenery import (
     LOCALLY_SIGNED,
     OTHER_ED25519,
     SELF_SIGNED,
     Made,
     make_everything,
+    make_gcp,
 )
 
 
@@ -244,3 +245,11 @@ def test_a_certificate_that_is_due_is_made_anew(scene: Scene) -> None:
     early = scene.clouds.diff(scene.made["certificate"], {"earlyRenewalHours": 87600})
     assert early.replaces == ["readyForRenewal"]
     assert scene.made["certificate"].token == LOCALLY_SIGNED
+
+
+def test_what_goes_because_of_another_may_be_made_under_its_name_again(clouds: Harness) -> None:
+    """Of such a one engines do not tell what it was, and in a preview it is there still."""
+    route = make_gcp(clouds)["groute"]
+    assert clouds.check(route.token, route.inputs, route.name)["name"] == route.inputs["name"]
+    with pytest.raises(RefusedError, match="alreadyExists"):
+        clouds.check(route.token, route.inputs, "another")
