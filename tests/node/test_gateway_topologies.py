@@ -235,7 +235,7 @@ def test_a_neighbour_is_believed_about_its_own_pools_alone(trio: Trio) -> None:
     told = parse_neighbour(liar.directory.neighbour("127.0.1.254", None) or b"")
     [lease] = told.leases
     for wrong in (
-        {"pool": "burst-c"},
+        {"pool": "burst-c", "address": IPv4Address("127.0.3.66")},
         {"pool": "none"},
         {"address": IPv4Address("127.0.3.65")},
         {"public_key": trio.node("c-1").public_key},
