@@ -27,6 +27,8 @@ class WgGateway(pulumi.ComponentResource):
     """Its IPv4 address on the internet."""
     endpoint: pulumi.Output[str]
     """Where spokes send WireGuard's packets, ``address:port``."""
+    endpoint6: pulumi.Output[str] | None
+    """The same for spokes that have IPv6 alone; None without an IPv6 address of its own."""
     url: pulumi.Output[str]
     """Its control plane."""
     public_key: pulumi.Output[str]
@@ -66,6 +68,7 @@ class WgGateway(pulumi.ComponentResource):
         self.public_address = address.ipv4
         self._address6 = address.ipv6
         self.endpoint = address.ipv4.apply(lambda ip: f"{ip}:{WG_PORT}")
+        self.endpoint6 = None if address.ipv6 is None else address.ipv6.apply(lambda ip: f"[{ip}]:{WG_PORT}")
         self.url = address.ipv4.apply(lambda ip: f"https://{ip}:{CONTROL_PORT}")
         self.public_key = key.public
         self.register_outputs(

@@ -61,6 +61,7 @@ def _node(machine: Machine, public_key: pulumi.Output[str], endpoint: pulumi.Out
         group=machine.group or None,
         lan=machine.lan or None,
         lanEndpoint=None if private is None else f"{private}:{WG_PORT}",
+        only6=machine.ipv6_only or None,
     )
 
 
@@ -95,7 +96,10 @@ def push_everything(
     release = Release(
         "release", gateways=planes, ca=stack.authority.certificate, signing_key=stack.keys.signing_private_pem
     )
-    nodes = {name: _node(gateway.machine, gateway.public_key, gateway.endpoint) for name, gateway in gateways.items()}
+    nodes = {
+        name: _node(gateway.machine, gateway.public_key, gateway.endpoint) | _given(endpoint6=gateway.endpoint6)
+        for name, gateway in gateways.items()
+    }
     called = stack.plan.network.topology == "mesh"
     for name, spoke in spokes.items():
         nodes[name] = _node(spoke.machine, spoke.public_key, spoke.endpoint if called else None)

@@ -82,6 +82,8 @@ def _node(name: str, node: Mapping[str, Any]) -> Node:
         group=node.get("group", ""),
         lan=bool(node.get("lan", False)),
         lan_endpoint=node.get("lanEndpoint"),
+        only6=bool(node.get("only6", False)),
+        endpoint6=node.get("endpoint6"),
     )
 
 

@@ -82,7 +82,7 @@ class Node:
     ``public_key`` is a WireGuard key (base64 of 32 bytes). ``endpoint`` is ``host:port``, an IPv6 host in
     brackets, or None for a machine that nobody can reach first. ``group`` is empty where there are no groups. ``lan``
     says whether the node stands in its site's own network, and reaches the site's gateway there at that gateway's
-    ``lan_endpoint``.
+    ``lan_endpoint``. One with ``only6`` has no IPv4 below the overlay, and reaches gateways at their ``endpoint6``.
     """
 
     name: str
@@ -94,6 +94,8 @@ class Node:
     group: str = ""
     lan: bool = False
     lan_endpoint: str | None = None
+    only6: bool = False
+    endpoint6: str | None = None
 
 
 @dataclass(frozen=True)

@@ -116,7 +116,13 @@ def _node_document(node: Node, version: int) -> dict[str, Any]:
         "endpoint": node.endpoint,
     }
     if version > 3:
-        document |= {"group": node.group, "lan": node.lan, "lan_endpoint": node.lan_endpoint}
+        document |= {
+            "group": node.group,
+            "lan": node.lan,
+            "lan_endpoint": node.lan_endpoint,
+            "only6": node.only6,
+            "endpoint6": node.endpoint6,
+        }
     return document
 
 
@@ -190,6 +196,7 @@ def _node(name: str, fields: Fields, version: int) -> Node:
     if version > 3:
         group, lan = fields.optional_text("group"), fields.flag("lan")
         node = replace(node, group=group, lan=lan, lan_endpoint=fields.endpoint("lan_endpoint"))
+        node = replace(node, only6=fields.flag("only6"), endpoint6=fields.endpoint("endpoint6"))
     fields.end()
     return node
 

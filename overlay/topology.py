@@ -162,8 +162,9 @@ class Peering:
 
 def endpoint_for(node: Node, gateway: Node) -> str | None:
     """Where ``node`` calls ``gateway``: in their own network when both stand in it, else on the internet."""
-    is_near = node.lan and node.site == gateway.site and gateway.lan_endpoint is not None
-    return gateway.lan_endpoint if is_near else gateway.endpoint
+    if node.lan and node.site == gateway.site and gateway.lan_endpoint is not None:
+        return gateway.lan_endpoint
+    return gateway.endpoint6 if node.only6 else gateway.endpoint
 
 
 def peers_of(

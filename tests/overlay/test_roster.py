@@ -90,8 +90,8 @@ LATE = replace(
         [POOL],
     ),
     nodes=(
-        replace(ROSTER.nodes[0], lan=True, lan_endpoint="10.0.0.2:51820"),
-        replace(ROSTER.nodes[1], group="inference", lan=True),
+        replace(ROSTER.nodes[0], lan=True, lan_endpoint="10.0.0.2:51820", endpoint6="[2001:db8::1]:51820"),
+        replace(ROSTER.nodes[1], group="inference", lan=True, only6=True),
         Node("laptop", "me", IPv4Address("10.100.9.1"), "spoke", key(3), group="admin"),
     ),
     pools=(POOL,),
@@ -126,7 +126,8 @@ def test_the_bytes_of_version_4_stay_as_they_are() -> None:
     }  # fmt: skip
     assert document["nodes"]["gw"] == {
         "site": "hetzner", "role": "gateway", "address": "10.100.0.1", "public_key": key(1), "group": "", "lan": True,
-        "endpoint": "198.51.100.1:51820", "lan_endpoint": "10.0.0.2:51820",
+        "endpoint": "198.51.100.1:51820", "lan_endpoint": "10.0.0.2:51820", "only6": False,
+        "endpoint6": "[2001:db8::1]:51820",
     }  # fmt: skip
 
 

@@ -114,12 +114,14 @@ def test_a_gateway_has_a_peer_for_a_spoke_that_hangs_on_it_and_none_for_others()
     assert peering.entry(AWS_GATEWAY, ONE) is None
 
 
-def test_who_stands_in_the_gateways_own_network_calls_it_there() -> None:
-    near = replace(GATEWAY, lan=True, lan_endpoint="10.0.0.2:51820")
+def test_a_gateway_is_called_in_its_own_network_by_who_stands_there_and_at_ipv6_by_who_has_nothing_else() -> None:
+    near = replace(GATEWAY, lan=True, lan_endpoint="10.0.0.2:51820", endpoint6="[2001:db8::1]:51820")
     for node, endpoint in [
         (replace(ONE, lan=True), near.lan_endpoint),
         (ONE, near.endpoint),
         (replace(TWO, lan=True), near.endpoint),
+        (replace(ONE, only6=True), near.endpoint6),
+        (replace(ONE, only6=True, lan=True), near.lan_endpoint),
     ]:
         assert endpoint_for(node, near) == endpoint
     assert endpoint_for(replace(ONE, lan=True), GATEWAY) == GATEWAY.endpoint
