@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from components.plan import Machine, Plan
 from components.pool_plan import PoolPlan
+from overlay.model import EXTERNAL
 
 
 def paths(plan: Plan) -> Mapping[str, str]:
@@ -14,7 +15,7 @@ def paths(plan: Plan) -> Mapping[str, str]:
     found: dict[str, str] = {}
     for name in plan.gateways:
         if len(plan.gateways) > 1 and plan.network.topology != "hub":
-            found[name] = "the other gateways" + (", directly where it can" if is_mesh else "")
+            found[name] = "the other gateways"
         elif name != root:
             found[name] = root
     for name, entering in {**plan.spokes, **plan.pools}.items():
@@ -25,4 +26,4 @@ def paths(plan: Plan) -> Mapping[str, str]:
 def _besides(entering: Machine | PoolPlan, is_mesh: bool) -> str:
     if isinstance(entering, Machine) and entering.is_external:
         return ", as its configuration says"
-    return ", directly where it can" if is_mesh else ""
+    return ", directly where it can" if is_mesh and entering.cloud != EXTERNAL else ""

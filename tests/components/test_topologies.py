@@ -75,6 +75,11 @@ def test_only_a_gateway_at_the_first_address_is_called_the_gateway() -> None:
     }
 
 
+def test_a_gateway_may_be_called_like_its_site_where_nothing_else_is() -> None:
+    alike = {"aws": {"site": "aws"}, "gcp": {"site": "gcp"}, "hetzner-gw": {"site": "hetzner"}}
+    assert set(plan_of(THREE, {"gateways": alike}).gateways) == set(alike)
+
+
 def test_a_gateways_server_type_is_its_clouds() -> None:
     types = {name: gateway.server_type for name, gateway in plan_of(THREE).gateways.items()}
     assert types == {"aws-gw": "t3.small", "gcp-gw": "e2-small", "hetzner-gw": "cx23"}
@@ -215,7 +220,13 @@ def test_a_preview_says_each_nodes_path() -> None:
     assert {said[t]["burst"] == said[t]["aws-1"] for t in said} == {True}
     assert {said[t]["laptop-1"] for t in said} == {"hetzner-gw, as its configuration says"}
     assert (said["hub"]["aws-gw"], "hetzner-gw" in said["hub"]) == ("hetzner-gw", False)
-    assert said["sites"]["hetzner-gw"] == "the other gateways"
+    assert {said[t]["hetzner-gw"] for t in ("sites", "mesh")} == {"the other gateways"}, "direct links are spokes'"
+
+
+def test_machines_of_an_external_sites_pool_have_no_direct_ways() -> None:
+    pool = {"kind": "external", "site": "home", "range": "10.100.9.64/27", "max": 2}
+    said = paths(plan_of(THREE, {"network": {"topology": "mesh"}, **HOME, "pools": {"office": pool}}))
+    assert said["office"] == "hetzner-gw"
 
 
 def test_paths_are_for_the_preview_and_no_part_of_the_roster() -> None:
