@@ -6,7 +6,7 @@ import hashlib
 import re
 from collections.abc import Iterator, Mapping
 
-from components.settings.models import Settings
+from components.settings.models import GatewaySettings, Settings
 from components.settings.places import gateway_address, has_gateway, is_first_address
 from overlay.checks import Problem
 from overlay.model import is_node_name
@@ -93,7 +93,7 @@ def labels(
 def _derived(settings: Settings) -> Iterator[tuple[str, str, str]]:
     """(config key, its value, name made of it) of everything that is named after it."""
     for name, gateway in settings.gateways.items():
-        is_first = gateway.site in settings.sites and is_first_address(settings, gateway_address(settings, gateway))
+        is_first = _is_first(settings, gateway)
         key, value = ("prefix", settings.prefix) if is_first else (f"gateways.{name}", name)
         server = server_name(settings.prefix, name, is_first=is_first)
         yield key, value, address6_name(server) if gateway.ipv6 else server
@@ -117,6 +117,10 @@ def _derived(settings: Settings) -> Iterator[tuple[str, str, str]]:
             yield f"pools.{name}", name, f"{own}-{'0' * _TEMPLATE_ID}"
         if cloud == "hetzner":
             yield f"pools.{name}", name, member_server_name(settings.prefix, name, pool.limit)
+
+
+def _is_first(settings: Settings, gateway: GatewaySettings) -> bool:
+    return gateway.site in settings.sites and is_first_address(settings, gateway_address(settings, gateway))
 
 
 def _is_external(settings: Settings, site: str) -> bool:
@@ -147,8 +151,30 @@ def name_problems(settings: Settings) -> list[Problem]:
             found.append(Problem(key, value, reason, "choose a shorter name or a shorter hybrid-wireguard:prefix"))
     for name in sorted(settings.gateways.keys() & settings.spokes.keys()):
         found.append(Problem(f"spokes.{name}", name, "a gateway has this name", "rename one of the two"))
+    found += _server_name_problems(settings)
     found += _pool_name_problems(settings)
     return _first_per_key(found)
+
+
+def _server_name_problems(settings: Settings) -> Iterator[Problem]:
+    """Machines that are called like the first gateway's, or like the firewall of a Hetzner site."""
+    first = [name for name, gateway in settings.gateways.items() if _is_first(settings, gateway)]
+    firewalls = [name for name, site in settings.sites.items() if site.cloud == "hetzner"]
+    servers = {server_name(settings.prefix, name, is_first=True): f"gateways.{name}" for name in first}
+    guarded = {site_name(settings.prefix, name): f"sites.{name}" for name in firewalls}
+    for name, gateway in settings.gateways.items():
+        if name not in first:
+            has_firewall = gateway.site in firewalls
+            yield from _taken(settings, f"gateways.{name}", name, {**servers, **(guarded if has_firewall else {})})
+    for name, spoke in settings.spokes.items():
+        if not _is_external(settings, spoke.site):
+            yield from _taken(settings, f"spokes.{name}", name, servers)
+
+
+def _taken(settings: Settings, key: str, node: str, taken: Mapping[str, str]) -> Iterator[Problem]:
+    name = server_name(settings.prefix, node, is_first=False)
+    if name in taken:
+        yield Problem(key, node, f"{name} is already what something of {taken[name]} is called", "rename it")
 
 
 def _pool_name_problems(settings: Settings) -> Iterator[Problem]:

@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import replace
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar, cast, get_args
 
 import pulumi
 import pulumi.runtime.config
@@ -239,7 +239,7 @@ def _known_keys(model: type[BaseModel], location: tuple[int | str, ...]) -> list
     """The keys that stand where the unknown key at ``location`` does."""
     for part in location[:-1]:
         field = next((f for f in model.model_fields.values() if f.alias == part), None)
-        inner = field.annotation if field else None
-        if isinstance(inner, type) and issubclass(inner, BaseModel):
-            model = inner
+        # Of a mapping by name the field says what its values are, and the name is no field.
+        kinds = (field.annotation, *get_args(field.annotation)) if field else ()
+        model = next((kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)), model)
     return [field.alias or name for name, field in model.model_fields.items()]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from ipaddress import IPv4Network
+from ipaddress import IPv4Address, IPv4Network
 from itertools import combinations
 
 from components.settings.models import AwsSite, ExternalSite, GcpSite, HetznerSite, Settings, SiteSettings
@@ -15,6 +15,10 @@ RANGE_KEY: Mapping[str, str] = {"hetzner": "networkCidr", "aws": "vpcCidr", "gcp
 """By cloud, the key that says the range of a site's own network."""
 _RESERVED = {"hetzner": 3, "aws": 5, "gcp": 4}
 """Addresses that each cloud keeps for itself in a subnet (AWS: 5; GCP: 4; Hetzner: network, gateway, broadcast)."""
+_ROUTED_BY_HETZNER = tuple(map(IPv4Network, ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16")))
+_ROUTER_OF_HETZNER = IPv4Address("172.31.1.1")
+"""Where routes of Hetzner's networks may lead, and an address that may not be among it (Hetzner Cloud API, add a route
+to a network)."""
 _LONGEST_AWS = 28
 """Prefix length of the smallest subnet that AWS takes."""
 
@@ -95,6 +99,14 @@ def _route_problems(settings: Settings, where: str, name: str, site: SiteSetting
         yield Problem(f"{where}.{RANGE_KEY[site.cloud]}", "nothing", reason, "say what it is")
     if isinstance(site, AwsSite):
         yield from _table_problems(where, site)
+    if isinstance(site, HetznerSite) and not _is_routed_by_hetzner(settings.overlay):
+        reason = f"Hetzner's routes lead to private ranges of RFC 1918 without {_ROUTER_OF_HETZNER}, and not to "
+        remedy = "remove it, or move network.overlay"
+        yield Problem(f"{where}.overlayRoutes", "true", f"{reason}{settings.overlay}", remedy)
+
+
+def _is_routed_by_hetzner(overlay: IPv4Network) -> bool:
+    return _ROUTER_OF_HETZNER not in overlay and any(overlay.subnet_of(private) for private in _ROUTED_BY_HETZNER)
 
 
 def _table_problems(where: str, site: AwsSite) -> Iterator[Problem]:

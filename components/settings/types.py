@@ -43,14 +43,18 @@ def _text(value: object, example: str) -> str:
 
 
 def _network(value: object) -> Source:
-    text = _text(value, "10.100.1.0/24")
+    return _network_like(value, "10.100.1.0/24")
+
+
+def _network_like(value: object, example: str) -> Source:
+    text = _text(value, example)
     try:
         return ip_network(text)
     except ValueError:
         try:
             meant = ip_network(text, strict=False)
         except ValueError:
-            raise refusal("it is not a network", "write it like 10.100.1.0/24") from None
+            raise refusal("it is not a network", f"write it like {example}") from None
         raise refusal("it has bits set after its prefix", f"write {meant}") from None
 
 
@@ -62,9 +66,10 @@ def _network4(value: object) -> IPv4Network:
 
 
 def _network6(value: object) -> IPv6Network:
-    network = _network(value)
+    example = "fd12:3456:789a::/48"
+    network = _network_like(value, example)
     if not isinstance(network, IPv6Network):
-        raise refusal("it is not an IPv6 network", "write it like fd12:3456:789a::/48")
+        raise refusal("it is not an IPv6 network", f"write it like {example}")
     return network
 
 
@@ -126,7 +131,8 @@ def _certificate(value: object) -> str:
 def _wireguard_key(value: object) -> str:
     text = _text(value, "the output of `wg pubkey`")
     if not is_wireguard_key(text):
-        raise refusal("it is no WireGuard key: base64 of 32 bytes", "copy public_key from the audit log's join line")
+        remedy = "copy it from `wg pubkey`, or public_key from the audit log's join line"
+        raise refusal("it is no WireGuard key: base64 of 32 bytes", remedy)
     return text
 
 
