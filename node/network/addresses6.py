@@ -58,9 +58,10 @@ class Ip6:
 
 
 def keep(addresses: Addresses6, wanted: IPv6Interface | None) -> None:
-    """Have ``wanted`` and no other address."""
+    """Have ``wanted`` and no other address; first boot may have it with another prefix length and wg-quick's routes."""
     there = addresses.there()
-    if wanted is not None and wanted not in there:
+    right = {address for address in there if wanted is not None and address.ip == wanted.ip}
+    if wanted is not None and not right:
         addresses.add(wanted)
-    for address in there - {wanted}:
+    for address in there - right:
         addresses.remove(address)
