@@ -11,17 +11,13 @@ from overlay.model import WG_PORT, Peer
 
 @dataclass(frozen=True)
 class Interface:
-    """A node's own end. ``mtu`` is in bytes; ``private_key`` is base64 of 32 bytes and a secret.
-
-    ``dns`` are resolvers and search domains; a machine of ours learns them at run time, a laptop has nobody to.
-    """
+    """A node's own end. ``mtu`` is in bytes; ``private_key`` is base64 of 32 bytes and a secret."""
 
     address: IPv4Interface
     private_key: str
     mtu: int
     listen_port: int = WG_PORT
     address6: IPv6Interface | None = None
-    dns: tuple[str, ...] = ()
 
 
 def wg_quick(interface: Interface, peers: Sequence[Peer]) -> str:
@@ -33,7 +29,6 @@ def wg_quick(interface: Interface, peers: Sequence[Peer]) -> str:
         f"PrivateKey = {interface.private_key}",
         f"ListenPort = {interface.listen_port}",
         f"MTU = {interface.mtu}",
-        *([f"DNS = {', '.join(interface.dns)}"] if interface.dns else []),
         "",
     ]
     return "\n".join(lines) + "".join(f"\n{peer.section}" for peer in peers)
