@@ -90,7 +90,13 @@ def test_imports_point_one_way(room: str) -> None:
 
 @pytest.mark.parametrize(
     ("text", "command"),
-    [("README.md", r"localcloud .* > (\S+)$"), ("localcloud/cli/parser.py", r"localcloud outputs --write (\S+)")],
+    [
+        ("README.md", r"localcloud .* > (\S+)$"),
+        ("localcloud/cli/parser.py", r"localcloud outputs --write (\S+)"),
+        ("clients/__main__.py", r"clients \S+ --write (\S+)"),
+        ("docs/exports.md", r"clients \S+ --write (\S+)"),
+        ("docs/topologies.md", r"--write (\S+?)`?(?:\s|$)"),
+    ],
 )
 def test_what_documented_commands_write_does_not_come_into_the_project(text: str, command: str) -> None:
     written = re.findall(command, (ROOT / text).read_text(), re.MULTILINE)
