@@ -85,7 +85,7 @@ class Asker:
                 self._network.settle()
                 beat()
                 me = self._network.myself()
-                self._bell.listen(None if me is None else me.address)
+                self._bell.listen(None if me is None else me.address, self._network.controls())
                 self._wait(self.turn(beat), beat)
         finally:
             self._bell.close()

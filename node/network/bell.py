@@ -6,6 +6,7 @@ import contextlib
 import select
 import socket
 import time
+from collections.abc import Iterable
 from ipaddress import IPv4Address
 
 from node.log import say
@@ -13,15 +14,18 @@ from node.network_document import NUDGE, NUDGE_PORT
 
 _IP_FREEBIND = 15
 """``<linux/in.h>``; Python names it only from 3.14 on."""
+_AT_ONCE = 256
+"""Datagrams that are read without a look at the clock, however many come."""
 
 
 class Bell:
-    """Rung by :meth:`ring` from any thread, and by a nudge to ``port`` of the machine's overlay address."""
+    """Rung by :meth:`ring` from any thread, and by a gateway's nudge to ``port`` of the machine's overlay address."""
 
     def __init__(self, port: int = NUDGE_PORT) -> None:
         self.port = port
         self._listening: tuple[IPv4Address, socket.socket] | None = None
         self._refused: IPv4Address | None = None
+        self._gateways: frozenset[str] = frozenset()
         self._inner, self._outer = socket.socketpair()
         self._inner.setblocking(False)
         self._outer.setblocking(False)
@@ -32,8 +36,13 @@ class Bell:
         with contextlib.suppress(OSError):
             self._outer.send(b"!")
 
-    def listen(self, address: IPv4Address | None) -> None:
-        """Take nudges at ``address`` from now on, whether the interface has it just now or not; at None none."""
+    def listen(self, address: IPv4Address | None, gateways: Iterable[IPv4Address] = ()) -> None:
+        """Take the nudges of ``gateways`` at ``address`` from now on, whether the interface has it just now or not.
+
+        At None none are taken. Nobody else's count: whoever could make all nodes ask all the time would keep the
+        gateways busy.
+        """
+        self._gateways = frozenset(map(str, gateways))
         if self._listening is not None and self._listening[0] != address:
             self._listening[1].close()
             self._listening = None
@@ -63,11 +72,12 @@ class Bell:
         return False
 
     def _drain(self, ready: socket.socket) -> bool:
-        """Read all that has come; whether any of it counts."""
-        is_own, counts = ready is self._inner, False
+        """Read what has come; whether any of it counts."""
+        counts = False
         with contextlib.suppress(OSError):
-            while heard := ready.recv(4096):
-                counts = counts or is_own or heard == NUDGE
+            for _ in range(_AT_ONCE):
+                heard, source = ready.recvfrom(4096)
+                counts = counts or ready is self._inner or (heard == NUDGE and source[0] in self._gateways)
         return counts
 
     def close(self) -> None:

@@ -155,13 +155,14 @@ def bell() -> Iterator[Bell]:
         free.bind((str(LOOPBACK), 0))
         port = free.getsockname()[1]
     made = Bell(port)
-    made.listen(LOOPBACK)
+    made.listen(LOOPBACK, [LOOPBACK])
     yield made
     made.close()
 
 
-def nudge(bell: Bell, text: bytes = NUDGE) -> None:
+def nudge(bell: Bell, text: bytes = NUDGE, source: str = str(LOOPBACK)) -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+        sender.bind((source, 0))
         sender.sendto(text, (str(LOOPBACK), bell.port))
 
 
@@ -173,7 +174,14 @@ def test_a_nudge_and_a_ring_wake_and_nothing_else_does(bell: Bell) -> None:
     assert bell.wait(20)
     assert not bell.wait(0.01)
     nudge(bell, b"something else")
+    nudge(bell, b"")
     assert not bell.wait(0.05)
+    nudge(bell, source="127.0.0.2")
+    assert not bell.wait(0.05), "no gateway's"
+    for _ in range(3):
+        nudge(bell, b"")
+    nudge(bell)
+    assert bell.wait(20)
     assert not bell.wait(0)
 
 
@@ -182,7 +190,7 @@ def test_nudges_come_to_an_address_that_is_not_there_yet_and_to_another_one_late
 ) -> None:
     bell.listen(IPv4Address("192.0.2.55"))
     bell.listen(None)
-    bell.listen(LOOPBACK)
+    bell.listen(LOOPBACK, [LOOPBACK])
     nudge(bell)
     assert bell.wait(20)
     assert capfd.readouterr().err == ""
@@ -198,7 +206,9 @@ def test_where_no_nudge_can_come_it_is_said_once(bell: Bell, capfd: pytest.Captu
     other.close()
 
 
-def test_a_nudged_machine_asks_at_once(machine: Machine, bell: Bell) -> None:
+def test_a_nudged_machine_asks_at_once(machine: Machine, bell: Bell, monkeypatch: pytest.MonkeyPatch) -> None:
+    gateway = "127.0.0.3"
+    monkeypatch.setattr(machine.agent, "controls", lambda: [IPv4Address(gateway)])
     machine.myself = machine.myself and machine.myself._replace(name="b-1", address=LOOPBACK)
     stop = threading.Event()
     beats: list[float] = []
@@ -208,7 +218,7 @@ def test_a_nudged_machine_asks_at_once(machine: Machine, bell: Bell) -> None:
     try:
         wait_for("the first question", lambda: len(machine.gateways.asked) == 1)
         for count in (2, 3):
-            nudge(bell)
+            nudge(bell, source=gateway)
             wait_for("another question", lambda count=count: len(machine.gateways.asked) == count, ASK_SECONDS / 2)
     finally:
         stop.set()
