@@ -28,6 +28,7 @@ class Neighbours:
         self._path = path
         self._ticks = ticks
         self._lock = threading.Lock()
+        self._saving = threading.Lock()
         self._heard: dict[str, float] = {}
         self._is_behind = False
         self.answers: dict[str, Neighbour] = {}
@@ -83,22 +84,26 @@ class Neighbours:
 
     def changed(self) -> None:
         """This gateway's own reports are others now."""
-        self._is_behind = True
-
-    def save(self, own: str, reports: Mapping[str, Report]) -> None:
-        """Bring the file up to date with this gateway's reports; OSError."""
         with self._lock:
-            if not self._is_behind:
-                return
-            self._is_behind, answers = False, self.answers
-        texts = {name: neighbour_body(replace(each, seen={})).decode() for name, each in answers.items()}
-        try:
-            files.write(
-                self._path, {"answers": texts, "own": neighbour_body(Neighbour(own, "0", (), {}, reports)).decode()}
-            )
-        except OSError:
             self._is_behind = True
-            raise
+
+    def save(self, own: str, reports: Callable[[], Mapping[str, Report]]) -> None:
+        """Bring the file up to date with this gateway's ``reports``, one thread after the other; OSError.
+
+        What was told before the call is on the disk when it returns.
+        """
+        with self._saving:
+            with self._lock:
+                if not self._is_behind:
+                    return
+                self._is_behind, answers = False, self.answers
+            texts = {name: neighbour_body(replace(each, seen={})).decode() for name, each in answers.items()}
+            known = neighbour_body(Neighbour(own, "0", (), {}, reports())).decode()
+            try:
+                files.write(self._path, {"answers": texts, "own": known})
+            except OSError:
+                self.changed()
+                raise
 
     def age(self, name: str) -> float | None:
         """Seconds since a gateway's last answer; None for one that has not answered since the service's start."""

@@ -117,7 +117,7 @@ class Network:
         self.applied = kept.sha256
         self._pending = set()
         self.endpoints.remember(heard_from(self.observed), desired.keys())
-        self.neighbours.save(self.config.name, self.reports.all())
+        self.neighbours.save(self.config.name, self.reports.all)
         return needed
 
     def _look(self) -> None:

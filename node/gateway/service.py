@@ -205,7 +205,7 @@ class Service:
         """Bring what nodes have reported to the disk; what it does not take now, the next tick tries again."""
         network = self._network
         with contextlib.suppress(OSError):
-            await asyncio.to_thread(network.neighbours.save, network.config.name, network.reports.all())
+            await asyncio.to_thread(network.neighbours.save, network.config.name, network.reports.all)
 
     def _on_report(self) -> None:
         """A node hangs elsewhere, or has other links: peers follow when its answer is out."""

@@ -6,7 +6,9 @@ import asyncio
 import contextlib
 import json
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
 from functools import partial
 from ipaddress import IPv4Address
@@ -15,7 +17,7 @@ from typing import Any, TypeVar
 
 import pytest
 
-from node import stage0
+from node import files, stage0
 from node.gateway import exchange, neighbours
 from node.gateway import service as serving_
 from node.gateway.neighbours import Neighbours
@@ -302,20 +304,49 @@ def test_a_broken_memory_is_put_aside_loudly(tmp_path: Path, text: str, capsys: 
 def test_the_memory_is_written_when_something_worth_keeping_is_new(tmp_path: Path) -> None:
     path, time = tmp_path / "neighbours.json", Time()
     memory, report = Neighbours(path, time.ticks), Report("n", 1, "gw")
-    memory.save("gw", {})
+    memory.save("gw", dict)
     assert not path.exists()
     told = Neighbour("other", "1", (), {"n": "192.0.2.1:1"}, {"n": report})
     memory.take(told)
-    memory.save("gw", {"n": report})
+    memory.save("gw", lambda: {"n": report})
     inode = path.stat().st_ino
     memory.take(replace(told, version="2", seen={}))
     memory.heard("other")
-    memory.save("gw", {"n": report})
+    memory.save("gw", lambda: {"n": report})
     assert path.stat().st_ino == inode, "where nodes are seen is not worth a write"
     again = Neighbours(path)
     assert again.load() == {"n": report}
     assert again.answers == {"other": replace(told, seen={})}
     again.keep(frozenset())
-    again.save("gw", {})
+    again.save("gw", dict)
     last = Neighbours(path)
     assert (last.load(), last.answers) == ({}, {})
+
+
+def test_whoever_saves_while_another_thread_writes_returns_when_its_own_report_is_on_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A node is answered after that, and hangs elsewhere from then on."""
+    memory, reports = Neighbours(tmp_path / "neighbours.json"), {"n": Report("n", 1, "gw")}
+    has_begun, may_end, write = threading.Event(), threading.Event(), files.write
+
+    def slow(path: Path, document: Mapping[str, Any]) -> None:
+        has_begun.set()
+        assert may_end.wait(20)
+        write(path, document)
+
+    monkeypatch.setattr(files, "write", slow)
+    memory.changed()
+    with ThreadPoolExecutor() as threads:
+        first = threads.submit(memory.save, "gw", lambda: dict(reports))
+        assert has_begun.wait(20)
+        second = threads.submit(memory.save, "gw", lambda: dict(reports))
+        reports["n"] = Report("n", 2, "other")
+        memory.changed()
+        third = threads.submit(memory.save, "gw", lambda: dict(reports))
+        done, _ = wait([first, second, third], timeout=0.05)
+        may_end.set()
+        assert not done
+        assert third.result(20) is None
+        assert Neighbours(tmp_path / "neighbours.json").load() == reports
+        assert (first.result(20), second.result(20)) == (None, None)
