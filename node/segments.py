@@ -2,8 +2,9 @@
 
 It is apart from first boot's rules, so machines that were made before there were groups have it, too. A gateway judges
 what it passes on and what comes to itself; every other machine judges its own, since direct links pass no gateway.
-Only what opens a flow is judged. Of TCP that is the first packet, whatever connection tracking knows of the rest: a
-connection goes on through a gateway that has just taken it over, or was just booted.
+Only what opens a flow is judged. Of TCP that is what has SYN and no ACK (some systems take one with FIN, too), whatever
+connection tracking knows of the rest: a connection goes on through a gateway that has just taken it over, or was just
+booted.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ _REJECT = "reject with icmpx type admin-prohibited"
 _COMMON = f"""\
   chain begun {{
     ct state established,related accept
-    tcp flags & (fin | syn | rst | ack) != syn accept
+    tcp flags & (syn | ack) != syn accept
   }}
   chain of_gateway {{
     udp dport {{ {_NAMES_PORT}, {NUDGE_PORT} }} accept

@@ -203,6 +203,54 @@ def test_a_connection_from_before_the_rules_goes_on(tmp_path: Path) -> None:
     assert told(LATE, both) == "answer"
 
 
+FLAGGED = """
+import json, socket, struct, subprocess, sys, time
+
+AFTER = (
+    "table inet after {"
+    " set passed { type inet_service; flags dynamic; size 65535; };"
+    " chain input { type filter hook input priority 20; tcp dport 8000 add @passed { tcp sport }; }; }"
+)
+
+def run(words, text=None):
+    return subprocess.run(words.split(), input=text, text=True, check=True, capture_output=True).stdout
+
+def passed():
+    listed = json.loads(run("nft -j list set inet after passed"))["nftables"]
+    return next(each["set"] for each in listed if "set" in each).get("elem", [])
+
+rules, *flags = json.loads(sys.argv[1])
+run("mount -t tmpfs tmpfs /run")
+run("ip netns add far")
+run("ip link add wg0 type veth peer name wg0 netns far")
+for where, address in (("ip", "10.100.2.3"), ("ip -n far", "10.100.2.65")):
+    run(f"{where} link set lo up")
+    run(f"{where} address add {address}/16 dev wg0")
+    run(f"{where} link set wg0 up")
+run("nft -f -", rules)
+run("nft -f -", AFTER)
+client = (
+    "import socket, struct, sys\\n"
+    "sender = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_TCP)\\n"
+    "for flags in map(int, sys.argv[1:]):\\n"
+    "    header = struct.pack('!HHIIBBHHH', 1000 + flags, 8000, 1, 1, 5 << 4, flags, 1024, 0, 0)\\n"
+    "    sender.sendto(header, ('10.100.2.3', 0))\\n"
+)
+subprocess.run(["ip", "netns", "exec", "far", sys.executable, "-c", client, *map(str, flags)], check=True)
+while 1000 + flags[-1] not in passed():
+    time.sleep(0.01)
+print(json.dumps([each - 1000 for each in passed()]))
+"""
+FIN, SYN, RST, ACK = 1, 2, 4, 16
+
+
+def test_whatever_else_stands_beside_a_syn_it_opens_no_connection(tmp_path: Path) -> None:
+    """Some systems take one with FIN for the begin of a connection."""
+    text = rules(NETWORK, NODES, EVERYBODY["serve"])
+    flags = [SYN, SYN | FIN, SYN | RST, SYN | FIN | RST, ACK]
+    assert told(FLAGGED, [text, *flags]) == [ACK]
+
+
 KEEPING = """
 import json, subprocess, sys
 from node.segments import NftSegments, TABLE
