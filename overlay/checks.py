@@ -15,6 +15,8 @@ from overlay.topology import TOPOLOGIES, Peering, TopologyError
 
 _ULA = IPv6Network("fc00::/7")
 """Unique local addresses (RFC 4193)."""
+_LONGEST_DOMAIN = 253 - 2 * 64
+"""What a name has room for (RFC 1035, without the last dot) after a node's and a site's, of 63 characters each."""
 _DOMAIN = re.compile(r"(?:[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?\.)*[a-z](?:[-a-z0-9]{0,61}[a-z0-9])?")
 
 
@@ -203,8 +205,8 @@ def _option_problems(network: Network) -> list[Problem]:
         reason = "it is no unique local network (RFC 4193) of /96 or larger"
         remedy = "make one like fd12:3456:789a::/48 with 40 random bits"
         found.append(Problem("network.overlay6", str(overlay6), reason, remedy))
-    if len(network.domain) > 180 or not _DOMAIN.fullmatch(network.domain):
-        reason = "it is no domain name of lower-case labels, at most 180 characters long"
+    if len(network.domain) > _LONGEST_DOMAIN or not _DOMAIN.fullmatch(network.domain):
+        reason = f"it is no domain name of lower-case labels, at most {_LONGEST_DOMAIN} characters long"
         found.append(Problem("network.domain", network.domain, reason, "write it like wg.internal"))
     return found
 
