@@ -21,6 +21,8 @@ REQUEST_LIMIT = 256 << 10
 NUDGE_PORT = 8444
 """UDP port of the overlay where a node is told to ask now."""
 NUDGE = b"hybridnet nudge 1\n"
+NEIGHBOUR = b"hybridnet neighbour 1\n"
+"""What a gateway that asks another one shows its key's possession over (``node.joining.possession``)."""
 _LATEST = 2**53 - 1
 
 

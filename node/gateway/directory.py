@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import secrets
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Container
 from ipaddress import IPv4Address
 
 from node import joining
@@ -15,6 +15,7 @@ from node.gateway.limits import Buckets
 from node.gateway.network import Network
 from node.gateway.rosters import Kept
 from node.network_document import (
+    NEIGHBOUR,
     DocumentError,
     Member,
     Neighbour,
@@ -22,6 +23,7 @@ from node.network_document import (
     NetworkDocument,
     Packed,
     Report,
+    Request,
     SignedRoster,
     neighbour_body,
     parse_request,
@@ -35,7 +37,8 @@ Pressing = tuple[str, frozenset[str]]
 class Directory:
     """Answers for ``network``.
 
-    ``private_key`` is the gateway's own WireGuard key; without it nobody is answered that asks from the internet.
+    ``private_key`` is the gateway's own WireGuard key; without it neither other gateways are answered, nor whoever asks
+    from the internet.
     ``keep`` brings reports to the disk; ``on_report`` is called after some node hangs elsewhere or has other links.
     """
 
@@ -68,17 +71,16 @@ class Directory:
     async def ask(self, source: str, possession: str | None, body: bytes, *, by_tunnel: bool) -> bytes:
         """The network as the node is told that asks from ``source``; Refusal."""
         kept = self._kept()
-        try:
-            request = parse_request(body)
-        except DocumentError as error:
-            raise Refusal(400, str(error)) from None
-        node = (
-            self._at(kept, IPv4Address(source)) if by_tunnel else self._possessor(kept, request.name, possession, body)
-        )
-        if node is None or node.name != request.name:
-            raise Refusal(403, "name: not the node of this address" if by_tunnel else "not the holder of a node's key")
-        if not self._asked.take(node.name):
-            raise Refusal(429, "this node asks too often", int(self._asked.wait(node.name)) + 1)
+        if by_tunnel:
+            # Before anything is read: whoever has a tunnel has no more of this than is its share.
+            node = self._admitted(self._at(kept, IPv4Address(source)), "no node has this address")
+            request = _parsed(body)
+        else:
+            request = _parsed(body)
+            holder = self._possessor(kept, request.name, possession, body)
+            node = self._admitted(holder, "not the holder of a node's key")
+        if node.name != request.name:
+            raise Refusal(403, "name: not the node of this address")
         if request.report is not None:
             await self._take(kept, node, request.report)
         packed, links = self._shared(kept), self._links_of(kept, node.name)
@@ -86,6 +88,14 @@ class Directory:
         newest = self._network.reports.of(node.name)
         version = f"{packed.digest[:16]}.{_digest(sorted(links))[:8]}"
         return packed.body(version, links, newest.stamp if newest else 0, with_roster=request.roster != kept.sha256)
+
+    def _admitted(self, node: Node | None, why_not: str) -> Node:
+        """The node, if it may ask now; Refusal. From a gateway's address come its site's own machines, too."""
+        if node is None or node.role == "gateway":
+            raise Refusal(403, why_not)
+        if not self._asked.take(node.name):
+            raise Refusal(429, "this node asks too often", int(self._asked.wait(node.name)) + 1)
+        return node
 
     def _kept(self) -> Kept:
         kept = self._network.rosters.kept
@@ -105,13 +115,16 @@ class Directory:
     def _possessor(self, kept: Kept, name: str, possession: str | None, body: bytes) -> Node | None:
         """The declared node that shows that it holds its key; None for anybody else."""
         node = next((node for node in kept.roster.nodes if node.name == name), None)
-        if node is None or self._private_key is None:
-            return None
+        return node if node is not None and self._is_held(node, possession, body) else None
+
+    def _is_held(self, node: Node, possession: str | None, body: bytes) -> bool:
+        """Whether ``possession`` of ``body`` was made with the node's private key."""
+        if self._private_key is None:
+            return False
         try:
-            is_holder = joining.is_possessed(possession, self._private_key, node.public_key, body)
+            return joining.is_possessed(possession, self._private_key, node.public_key, body)
         except joining.JoinError:
-            return None
-        return node if is_holder else None
+            return False
 
     def failed(self, source: str, refusal: Refusal, **about: str | None) -> Refusal:
         """Count and log what ``source`` on the internet was refused: what it is answered."""
@@ -143,6 +156,10 @@ class Directory:
         digest = self._shared(kept).digest if kept.roster.network.topology == "mesh" else kept.sha256
         return digest, self._links_of(kept, name)
 
+    def forget_all_but(self, names: Container[str]) -> None:
+        """Forget what nodes were told last that hang here no more."""
+        self.told = {name: what for name, what in self.told.items() if name in names}
+
     def _shared(self, kept: Kept) -> Packed:
         whole, seen = self._network.whole, self._network.everywhere
         key = kept.sha256, whole.version, seen
@@ -154,11 +171,16 @@ class Directory:
 
     # Other gateways.
 
-    def neighbour(self, source: str, after: str | None) -> bytes | None:
-        """What the gateway at ``source`` is told, or None when it has it already; Refusal."""
+    def neighbour(self, source: str, possession: str | None, after: str | None) -> bytes | None:
+        """What the gateway at ``source`` is told, or None when it has it already; Refusal.
+
+        It shows that it holds its key, since machines of its site's own network come from its address, too.
+        """
         asker = self._kept().by_address.get(IPv4Address(source))
         if asker is None or asker.role != "gateway" or asker.name == self._network.config.name:
             raise Refusal(403, "only another gateway, over the overlay")
+        if not self._is_held(asker, possession, NEIGHBOUR):
+            raise Refusal(403, f"{joining.POSSESSION}: not by the holder of the gateway's key")
         network = self._network
         key = network.leases.version, network.reports.version, network.seen, self._kept().sha256
         if self._neighbour is None or self._neighbour[0] != key:
@@ -175,6 +197,13 @@ class Directory:
             return None
         member = Member(lease.name, lease.pool, node.site, lease.address, lease.public_key, node.group, node.lan)
         return NeighbourLease(member, lease.state, lease.weight)
+
+
+def _parsed(body: bytes) -> Request:
+    try:
+        return parse_request(body)
+    except DocumentError as error:
+        raise Refusal(400, str(error)) from None
 
 
 def _digest(found: object) -> str:

@@ -12,8 +12,9 @@ import aiohttp
 
 from node.control import trust
 from node.gateway.network import Network
+from node.joining import POSSESSION, JoinError, possession
 from node.log import say
-from node.network_document import DocumentError, Neighbour, parse_neighbour
+from node.network_document import NEIGHBOUR, DocumentError, Neighbour, parse_neighbour
 from overlay.model import Node
 
 ASK_SECONDS = 2.0
@@ -25,10 +26,14 @@ LIMIT = 16 << 20
 
 
 class Exchange:
-    """The other gateways of ``network``, each asked by itself. ``on_change`` is called after one told something new."""
+    """The other gateways of ``network``, each asked by itself. ``on_change`` is called after one told something new.
 
-    def __init__(self, network: Network, on_change: Callable[[], None]) -> None:
+    ``private_key`` is this gateway's own WireGuard key, which it shows to them that it holds.
+    """
+
+    def __init__(self, network: Network, private_key: str | None, on_change: Callable[[], None]) -> None:
         self._network = network
+        self._private_key = private_key
         self._on_change = on_change
         self._tasks: dict[str, tuple[Node, asyncio.Task[None]]] = {}
         self._nudged: dict[str, asyncio.Event] = {}
@@ -82,7 +87,7 @@ class Exchange:
             try:
                 await self._ask(node, tls)
                 self._tell(node.name, "")
-            except (aiohttp.ClientError, asyncio.TimeoutError, OSError, DocumentError) as error:
+            except (aiohttp.ClientError, asyncio.TimeoutError, OSError, DocumentError, JoinError) as error:
                 self._tell(node.name, str(error) or type(error).__name__)
             await asyncio.sleep(PAUSE_SECONDS)
             # Not with wait_for, which up to Python 3.11 may take a cancellation for the event's end.
@@ -94,7 +99,10 @@ class Exchange:
         neighbours, config = self._network.neighbours, self._network.config
         before = neighbours.answers.get(node.name)
         parameters = {"after": before.version} if before else {}
-        body = await _got(node.address, config.control, tls, parameters)
+        headers = (
+            {} if self._private_key is None else {POSSESSION: possession(self._private_key, node.public_key, NEIGHBOUR)}
+        )
+        body = await _got(node.address, config.control, tls, parameters, headers)
         if body is None:
             neighbours.heard(node.name)
             return
@@ -115,7 +123,11 @@ class Exchange:
 
 
 async def _got(
-    address: IPv4Address, own: tuple[IPv4Address, int], tls: ssl.SSLContext, parameters: dict[str, str]
+    address: IPv4Address,
+    own: tuple[IPv4Address, int],
+    tls: ssl.SSLContext,
+    parameters: dict[str, str],
+    headers: dict[str, str],
 ) -> bytes | None:
     """What the gateway at ``address`` tells, or None for nothing new. Asked from this one's own overlay address."""
     connector = aiohttp.TCPConnector(ssl=tls, force_close=True, local_addr=(str(own[0]), 0))
@@ -123,7 +135,7 @@ async def _got(
     url = f"https://{address}:{own[1]}/v1/neighbour"
     async with (
         aiohttp.ClientSession(connector=connector, timeout=timeout) as session,
-        session.get(url, params=parameters) as answer,
+        session.get(url, params=parameters, headers=headers) as answer,
     ):
         if answer.status == 204:
             return None

@@ -9,7 +9,7 @@ from aiohttp import web
 
 from node import joining
 from node.gateway.lease import Refusal
-from node.gateway.pool_api import body_of, refused, source
+from node.gateway.pool_api import body_of, header, refused, source
 from node.network_document import REQUEST_LIMIT
 
 STRANGERS_LIMIT = 64 << 10
@@ -23,7 +23,7 @@ class Informant(Protocol):
 
     def failed(self, source: str, refusal: Refusal, **about: str | None) -> Refusal: ...
 
-    def neighbour(self, source: str, after: str | None) -> bytes | None: ...
+    def neighbour(self, source: str, possession: str | None, after: str | None) -> bytes | None: ...
 
 
 def network_routes(informant: Informant, came_by_tunnel: Callable[[web.Request], bool]) -> list[web.RouteDef]:
@@ -31,7 +31,7 @@ def network_routes(informant: Informant, came_by_tunnel: Callable[[web.Request],
 
     async def network(request: web.Request) -> web.Response:
         by_tunnel = came_by_tunnel(request)
-        possession = request.headers.get(joining.POSSESSION)
+        possession = header(request, joining.POSSESSION)
         if not by_tunnel and possession is None:
             raise Refusal(403, f"only over the overlay, or with {joining.POSSESSION}")
         body = await body_of(request, REQUEST_LIMIT if by_tunnel else STRANGERS_LIMIT)
@@ -40,7 +40,8 @@ def network_routes(informant: Informant, came_by_tunnel: Callable[[web.Request],
     async def neighbour(request: web.Request) -> web.Response:
         if not came_by_tunnel(request):
             raise Refusal(403, "only another gateway, over the overlay")
-        found = informant.neighbour(source(request), request.query.get("after"))
+        claim = header(request, joining.POSSESSION)
+        found = informant.neighbour(source(request), claim, request.query.get("after"))
         return web.Response(status=204) if found is None else _json(found)
 
     def answering(

@@ -63,11 +63,11 @@ def refused(refusal: Refusal) -> web.Response:
 
 def bearer(request: web.Request) -> str | None:
     """The token or secret in ``Authorization: Bearer …``."""
-    kind, _, value = (_header(request, "Authorization") or "").partition(" ")
+    kind, _, value = (header(request, "Authorization") or "").partition(" ")
     return value.strip() or None if kind.lower() == "bearer" else None
 
 
-def _header(request: web.Request, name: str) -> str | None:
+def header(request: web.Request, name: str) -> str | None:
     """A header; None for one that is not ASCII, which none of ours is."""
     value = request.headers.get(name)
     return value if value and value.isascii() else None
@@ -186,7 +186,7 @@ def routes(joins: Joins, members: Leaseholders, came_by_tunnel: Callable[[web.Re
             status, body = await joins.join(
                 source(request),
                 bearer(request),
-                _header(request, joining.POSSESSION),
+                header(request, joining.POSSESSION),
                 request.content_length,
                 lambda: body_of(request, joining.LIMIT),
             )

@@ -113,7 +113,7 @@ class Service:
         self.metrics = Metrics(self._balancer, self._credentials)
         self._names = names
         self._loop: asyncio.AbstractEventLoop | None = None
-        self.exchange = Exchange(network, self._wake.set)
+        self.exchange = Exchange(network, private_key, self._wake.set)
         self._nudges = Nudges(network.config.control[0])
         self._stirred = asyncio.Event()
         """Set when the other gateways and the nodes may have to be told something."""
@@ -236,6 +236,7 @@ class Service:
                 told = now
                 self._nudges.send(node.address for node in self.exchange.others().values())
             spokes = network.hanging_here()
+            self.directory.forget_all_but(spokes)
             wanted = {name: self.directory.pressing(name) for name in spokes}
             await self._nudges.round(self._nudges.due(wanted, self.directory.told), spokes)
             await asyncio.sleep(STIR_SECONDS)

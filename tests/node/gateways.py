@@ -15,6 +15,7 @@ from node.gateway.directory import Directory
 from node.gateway.lease import Lease
 from node.gateway.network import Network
 from node.network_document import (
+    NEIGHBOUR,
     NetworkDocument,
     Report,
     Request,
@@ -159,7 +160,8 @@ class Trio:
                     if one is not other:
                         address = str(one.network.config.control[0])
                         known = one.network.neighbours.answers.get(other.name)
-                        told = other.directory.neighbour(address, known.version if known else None)
+                        claim = joining.possession(KEYS[one.site][0], KEYS[other.site][1], NEIGHBOUR)
+                        told = other.directory.neighbour(address, claim, known.version if known else None)
                         if told is not None:
                             one.network.neighbours.take(parse_neighbour(told))
             for gateway in alive:

@@ -11,12 +11,14 @@ from typing import Any
 
 import pytest
 
+from node import joining
 from node.gateway import planning
+from node.gateway.lease import Refusal
 from node.gateway.network import HOLD_SECONDS
-from node.network_document import parse_neighbour
+from node.network_document import NEIGHBOUR, parse_neighbour
 from overlay.model import Node
 from overlay.topology import gateway_of
-from tests.node.gateways import Gateway, Trio, spoke_peers, three_sites, way
+from tests.node.gateways import KEYS, Gateway, Trio, spoke_peers, three_sites, way
 from tests.node.support import Stack, key, signed
 
 
@@ -227,12 +229,31 @@ def test_a_gateway_that_the_roster_drops_takes_its_machines_with_it(trio: Trio) 
     assert root.neighbours.answers.keys() == {"gw-c"}
 
 
+def test_a_gateways_address_is_not_enough_to_be_told_what_gateways_know(trio: Trio) -> None:
+    """Machines of a site's own network come from its gateway's address."""
+    told = trio.gateways["gw-b"].directory
+    right = joining.possession(KEYS["a"][0], KEYS["b"][1], NEIGHBOUR)
+    others = [
+        joining.possession(KEYS["c"][0], KEYS["b"][1], NEIGHBOUR),
+        joining.possession(KEYS["a"][0], KEYS["b"][1], b""),
+        None,
+    ]
+    assert told.neighbour("127.0.1.254", right, None)
+    for claim in others:
+        with pytest.raises(Refusal) as caught:
+            told.neighbour("127.0.1.254", claim, None)
+        assert caught.value.status == 403
+    with pytest.raises(Refusal):
+        trio.gateways["gw-b"].ask(trio.node("gw-a"))
+
+
 @pytest.mark.parametrize("trio", ["hub"], indirect=True)
 def test_a_neighbour_is_believed_about_its_own_pools_alone(trio: Trio) -> None:
     """What one says of others' pools, of addresses outside a range, or of declared nodes' keys counts nothing."""
     root, liar = trio.gateways["gw-a"].network, trio.gateways["gw-b"]
     liar.join(1)
-    told = parse_neighbour(liar.directory.neighbour("127.0.1.254", None) or b"")
+    claim = joining.possession(KEYS["a"][0], KEYS["b"][1], NEIGHBOUR)
+    told = parse_neighbour(liar.directory.neighbour("127.0.1.254", claim, None) or b"")
     [lease] = told.leases
     for wrong in (
         {"pool": "burst-c", "address": IPv4Address("127.0.3.66")},

@@ -26,6 +26,7 @@ from node.network_document import (
 from overlay.roster import canonical
 from tests.node.pools import GATEWAY_KEYS, PUBLIC_ADDRESS, STRANGER, Member, PoolGateway, key_pair, pool_roster
 from tests.node.support import GATEWAY_ADDRESS
+from tests.node.test_gateway_refusals import told_raw
 
 SPOKE, SPOKE_KEYS = "127.0.1.1", key_pair()
 
@@ -119,6 +120,19 @@ async def test_an_older_report_that_is_sent_again_changes_nothing(place: PoolGat
     assert place.network.reports.of("spoke-1") == new.report
 
 
+async def test_a_gateway_is_no_node_that_asks_not_even_with_its_key(place: PoolGateway) -> None:
+    request = Request("gw")
+    assert (await ask(place, request, GATEWAY_ADDRESS))[0] == 403
+    claim = possession(request, GATEWAY_KEYS)
+    assert (await place.ask("POST", "/v1/network", request_body(request), claim, PUBLIC_ADDRESS))[0] == 403
+
+
+async def test_a_header_that_is_no_text_is_refused(place: PoolGateway) -> None:
+    body = request_body(Request("spoke-1"))
+    head = ["POST /v1/network HTTP/1.1", "Host: gw", f"{joining.POSSESSION}: \xff", f"Content-Length: {len(body)}"]
+    assert await told_raw(place, "\r\n".join([*head, "", ""]).encode("latin-1") + body) == 403
+
+
 @pytest.mark.parametrize("body", [b"", b"{", b"[]", b'{"schema_version": 2}', b"\xff" * 100, b'{"schema_version": 1}'])
 async def test_what_is_no_request_is_refused(place: PoolGateway, body: bytes) -> None:
     assert (await place.ask("POST", "/v1/network", body, {}, GATEWAY_ADDRESS, SPOKE))[0] == 400
@@ -153,6 +167,23 @@ async def test_a_node_that_asks_all_the_time_is_told_to_wait(place: PoolGateway)
     statuses = [status for status, _ in found]
     assert set(statuses) == {200, 429}
     assert statuses.count(200) >= 20
+
+
+async def test_what_is_no_request_counts_as_asking(place: PoolGateway) -> None:
+    asked = (place.ask("POST", "/v1/network", b"{", {}, GATEWAY_ADDRESS, SPOKE) for _ in range(60))
+    assert {status for status, _ in await asyncio.gather(*asked)} == {400, 429}
+
+
+async def test_what_a_machine_was_told_is_forgotten_when_it_is_gone(place: PoolGateway) -> None:
+    member = Member("i-1")
+    await place.join(member)
+    assert member.answer
+    await told(place, Request("spoke-1"))
+    await told(place, Request(member.answer.name), member.address)
+    directory = place.service.directory
+    assert set(directory.told) == {"spoke-1", member.answer.name}
+    await place.tell(member, "DELETE")
+    await place.until(lambda: set(directory.told) == {"spoke-1"}, "the end of what it was told")
 
 
 async def test_no_gateway_is_told_what_it_is_not_to_know(place: PoolGateway) -> None:
