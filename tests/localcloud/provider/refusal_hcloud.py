@@ -62,6 +62,7 @@ HCLOUD: list[Case] = [
     (hcloud.SUBNET, {"networkId": 1}, "networkId", "network with ID '1' not found"),
     (hcloud.NETWORK_ROUTE, {"networkId": 1}, "networkId", "network with ID '1' not found"),
     (hcloud.NETWORK_ROUTE, {"destination": "8.8.8.0/24"}, "destination", "neither a private IPv4 range"),
+    (hcloud.NETWORK_ROUTE, {"destination": "172.31.0.0/16"}, "destination", "172.31.0.0/16 overlaps 172.31.1.1"),
     (hcloud.NETWORK_ROUTE, {"destination": "fd00::/8"}, "destination", "neither a private IPv4 range"),
     (hcloud.NETWORK_ROUTE, {"destination": "10.101.0.1/16"}, "destination", 'did you mean "10.101.0.0/16"?'),
     (hcloud.NETWORK_ROUTE, {"destination": "10.100.0.0/16"}, "destination", "already defined"),

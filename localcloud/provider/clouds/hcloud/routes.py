@@ -41,6 +41,11 @@ class NetworkRoute(Kind):
                 f"invalid input in field 'destination' (invalid_input): {destination} is neither a private IPv4 range "
                 f"(RFC 1918) nor {_EVERYWHERE}",
             )
+        elif destination != _EVERYWHERE and PUBLIC_GATEWAY in destination:
+            check.refuse(
+                "destination",
+                f"invalid input in field 'destination' (invalid_input): {destination} overlaps {PUBLIC_GATEWAY}",
+            )
         elif network is not None and not check.same("destination"):
             _check_free(check, network, destination)
 
