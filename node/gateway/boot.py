@@ -29,12 +29,16 @@ RESOLVER_SECONDS = 30.0
 
 
 class Rules:
-    """A gateway's rules: first boot's sets, and those of the groups. And its IPv6 address, which it may get later."""
+    """A gateway's rules: first boot's sets, and those of the groups. And its IPv6 address, which it may get later.
+
+    A machine that takes no IPv6 address says so and does without.
+    """
 
     def __init__(self, firewall: Firewall, segments: Segments, addresses: Addresses6) -> None:
         self._firewall = firewall
         self._segments = segments
         self._addresses = addresses
+        self._problem = ""
 
     def keep(self, roster: Roster, name: str) -> bool:
         network, me = roster.network, roster.node(name)
@@ -43,7 +47,14 @@ class Rules:
         if network.overlay6:
             length = network6(network.overlay6, network.overlay).prefixlen
             own6 = IPv6Interface((address6(network.overlay6, me.address), length))
-        addresses6.keep(self._addresses, own6)
+        try:
+            addresses6.keep(self._addresses, own6)
+            problem = ""
+        except WireGuardError as error:
+            problem = f"IPv6 cannot be kept on this machine: {error}"
+        if problem and problem != self._problem:
+            say(problem)
+        self._problem = problem
         return self._firewall.keep(roster, name) or has_changed
 
 

@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
-from ipaddress import IPv6Interface
+from collections.abc import Sequence
+from dataclasses import replace
+from ipaddress import IPv6Interface, IPv6Network
 
+import pytest
+
+from node.gateway.boot import Rules
 from node.network.addresses6 import Ip6, keep, parse_table
+from overlay.model import Network, Node
+from tests.node.gateways import three_sites
 from tests.node.network_support import MemoryAddresses6
+from tests.node.support import MemoryFirewall
 
 TABLE = (
     "00000000000000000000000000000001 01 80 10 80       lo\n"
@@ -33,3 +41,23 @@ def test_only_what_is_wrong_is_changed() -> None:
     assert addresses.there() == {right}
     keep(addresses, None)
     assert addresses.there() == set()
+
+
+class NoGroups:
+    """A machine whose network has no groups."""
+
+    def keep(self, network: Network, nodes: Sequence[Node], me: Node) -> bool:
+        return False
+
+
+def test_a_gateway_that_takes_no_ipv6_address_says_so_once_and_goes_on(capfd: pytest.CaptureFixture[str]) -> None:
+    made, firewall = three_sites(), MemoryFirewall()
+    roster = replace(made, network=replace(made.network, overlay6=IPv6Network("fd12:3456:789a::/48")))
+    addresses = MemoryAddresses6(refuses=True)
+    rules = Rules(firewall, NoGroups(), addresses)
+    assert [rules.keep(roster, "gw-a") for _ in range(2)] == [True, False]
+    assert firewall.roster == roster
+    assert capfd.readouterr().err.count("IPv6 cannot be kept") == 1
+    addresses.refuses = False
+    rules.keep(roster, "gw-a")
+    assert len(addresses.there()) == 1
