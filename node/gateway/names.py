@@ -138,7 +138,7 @@ class GatewayNames:
         self._folder.chmod(0o755)
         _write(self._folder / "hosts", names)
         path = self._folder / "dnsmasq.conf"
-        if _read(path) != options:
+        if _read(path) != options.encode():
             # It reads this when it starts, and only then. Ended here, it is started with the one or the other.
             self._dns.stop()
             _write(path, options)
@@ -150,9 +150,9 @@ class GatewayNames:
             say(problem)
 
 
-def _read(path: Path) -> str | None:
+def _read(path: Path) -> bytes | None:
     with contextlib.suppress(FileNotFoundError):
-        return path.read_text()
+        return path.read_bytes()
     return None
 
 

@@ -118,6 +118,16 @@ def test_what_dnsmasq_refused_is_said_once_and_tried_again(tmp_path: Path, capfd
     assert capfd.readouterr().err == "it does not start\n"
 
 
+def test_a_file_that_a_power_cut_has_spoiled_is_written_again(tmp_path: Path) -> None:
+    (tmp_path / "dns").mkdir()
+    for name in ("hosts", "dnsmasq.conf"):
+        (tmp_path / "dns" / name).write_bytes(b"\xff")
+    dns = MemoryDns(tmp_path)
+    assert GatewayNames(tmp_path / "dns", dns).keep(NETWORK, NODES)
+    assert (tmp_path / "dns" / "dnsmasq.conf").read_text() == configuration(NETWORK)
+    assert (tmp_path / "dns" / "hosts").read_text() == hosts(NETWORK, NODES)
+
+
 def test_a_disk_that_refuses_is_said_once(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     names = GatewayNames(tmp_path / "missing" / "dns", MemoryDns(tmp_path))
     assert [names.keep(NETWORK, NODES) for _ in range(2)] == [False] * 2
