@@ -19,6 +19,7 @@ from node.gateway.rosters import Rosters
 from node.network_document import NeighbourLease, Report
 from node.reconcile import Wanted, changes, differences, heard_from, wanted
 from node.wireguard import Change, PeerState, WireGuard
+from overlay.links import is_in_own_range, is_translated
 from overlay.model import LINK_KEEPALIVE, Node, Peer
 
 HOLD_SECONDS = 0.3
@@ -49,7 +50,7 @@ class Network:
         self.whole = Plan(config.name, self.leases, self.neighbours, self.reports)
         self.observed: dict[str, PeerState] = {}
         self.seen: dict[str, str] = {}
-        """Node -> endpoint of those that hang here, in a mesh. Replaced, never changed."""
+        """Node -> endpoint of those that hang here and can be called, in a mesh. Replaced, never changed."""
         self.everywhere: dict[str, str] = {}
         """The same of all nodes, as their gateways see them."""
         self.drift_repaired = 0
@@ -63,7 +64,7 @@ class Network:
         self._pending: set[str] = set()
         """Public keys whose peers may differ from the plan because leases or reports changed."""
         self._held: dict[str, tuple[str, float]] = {}
-        """Spokes that are on their way to another gateway: where they hang until when (ticks)."""
+        """Spokes on their way to another gateway: where they hang until when (ticks). Only :meth:`hold` sets it."""
 
     def load(self, *, read_only: bool = False) -> None:
         """Read the state; StateError when the roster or the leases cannot be used."""
@@ -83,13 +84,15 @@ class Network:
         if kept is None:
             return {}
         now = self._ticks()
-        self._held = {name: held for name, held in self._held.items() if now < held[1]}
-        self._pending |= self.whole.follow(kept, {name: where for name, (where, _) in self._held.items()})
+        holding = {name: where for name, (where, until) in self._held.items() if now < until}
+        self._pending |= self.whole.follow(kept, holding)
         return self.whole.desired
 
     def hold(self, name: str, gateway: str) -> None:
         """Let a spoke hang on ``gateway`` for a moment yet, whatever it has reported."""
-        self._held = {**self._held, name: (gateway, self._ticks() + HOLD_SECONDS)}
+        now = self._ticks()
+        held = {each: held for each, held in self._held.items() if now < held[1]}
+        self._held = {**held, name: (gateway, now + HOLD_SECONDS)}
 
     def reconcile(self) -> list[Change]:
         """Make the network equal to roster and leases, and say what was changed on the interface.
@@ -145,7 +148,10 @@ class Network:
         return changed
 
     def _sight(self) -> dict[str, str] | None:
-        """Where those that hang here are seen from, so that others may call them there; None but in a mesh."""
+        """Where those that hang here are seen from and others may call them; None but in a mesh.
+
+        All nodes are told of each change, so not of a translator's ports, where nobody else is answered.
+        """
         kept = self.rosters.kept
         if kept is None or kept.roster.network.topology != "mesh":
             return None
@@ -157,6 +163,7 @@ class Network:
             and (state := self.observed.get(node.public_key))
             and state.endpoint
             and state.handshake
+            and (is_in_own_range(state.endpoint) or not is_translated(state.endpoint))
         }
 
     def apply_leases(self) -> list[Change]:

@@ -172,6 +172,22 @@ def test_a_node_of_a_new_site_is_answered_before_its_peers_are_there(trio: Trio)
     assert gateway.network.whole.attached == {"d-1": "gw-b"}
 
 
+def test_a_node_that_is_held_while_the_plan_is_made_stays_held(trio: Trio) -> None:
+    network = trio.gateways["gw-b"].network
+
+    class Moment(float):
+        def __lt__(self, other: float) -> bool:
+            trio.time.steady = float(self)
+            network.hold("c-1", "gw-b")
+            return float(self) < float(other)
+
+    network.hold("b-1", "gw-a")
+    trio.time.steady = Moment(trio.time.steady)
+    network.plan()
+    network.plan()
+    assert network.whole.attached == {"b-1": "gw-a", "c-1": "gw-b"}
+
+
 def test_the_newest_report_holds_and_an_older_one_changes_nothing(trio: Trio) -> None:
     one, other = trio.gateways["gw-a"], trio.gateways["gw-c"]
     one.ask(trio.node("b-1"), trio.report("b-1", "gw-c", stamp=10))
@@ -282,6 +298,10 @@ def test_in_a_mesh_every_gateway_tells_where_nodes_are_seen_and_which_links_both
     trio.exchange()
     before = other.ask(trio.node("c-1"))
     assert before.seen == {"b-1": "203.0.113.5:51820"}
+    for endpoint, told in (("203.0.113.5:1024", {}), ("10.0.0.5:1024", {"b-1": "10.0.0.5:1024"})):
+        state[spoke.public_key] = state[spoke.public_key]._replace(endpoint=endpoint)
+        trio.exchange()
+        assert other.ask(trio.node("c-1")).seen == told, "nobody else is answered at a translator's port"
     home.ask(spoke, trio.report("b-1", "gw-b", ("c-1",)))
     trio.exchange()
     assert other.ask(trio.node("c-1")).links == frozenset(), "one end alone makes no link"
