@@ -281,14 +281,18 @@ class NetworkAgent:
             return list(dict.fromkeys([made.gateway.address, *declared]))
 
     def public(self) -> list[tuple[str, str]]:
-        """(endpoint, public key) of every gateway, the one first on which this machine should hang."""
+        """(endpoint, public key) of every gateway, the one first on which this machine should hang.
+
+        Where this machine calls it comes before where others do: it may have IPv6 alone, or stand in its network.
+        """
         with self._lock:
             made = self._plan
             if made is None:
                 return []
             gateways = [made.target, made.gateway, *gateways_of(made.kept.roster.nodes)]
-            found = {gateway.public_key: gateway.endpoint for gateway in gateways if gateway.endpoint is not None}
-            return [(endpoint, key) for key, endpoint in found.items()]
+            own = [(endpoint_for(made.me, gateway), gateway.public_key) for gateway in gateways]
+            others = [(gateway.endpoint, gateway.public_key) for gateway in gateways]
+            return [(endpoint, key) for endpoint, key in dict.fromkeys([*own, *others]) if endpoint is not None]
 
     def _try(self, about: str, job: Callable[[], object]) -> None:
         try:

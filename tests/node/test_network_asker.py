@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from ipaddress import IPv4Address
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -85,6 +86,28 @@ def test_every_gateway_is_asked_until_one_answers(machine: Machine) -> None:
     silent(machine)
     assert machine.gateways.hosts() == [ADDRESSES["root"], PUBLIC["root"], PUBLIC["gw-b"]]
     assert machine.prefixes("gw-b") == set()
+
+
+@pytest.mark.parametrize(
+    ("own", "of_gateway", "host"),
+    [
+        ({"only6": True}, {"endpoint6": "[2001:db8::2]:51820"}, "2001:db8::2"),
+        ({"lan": True}, {"lan_endpoint": "10.0.0.2:51820"}, "10.0.0.2"),
+    ],
+)
+def test_a_gateway_is_asked_where_the_machine_calls_it_and_then_where_others_do(
+    machine: Machine, own: dict[str, bool], of_gateway: dict[str, str], host: str
+) -> None:
+    made = three_sites("sites")
+    changes: dict[str, dict[str, Any]] = {"b-1": own, "gw-b": of_gateway}
+    nodes = tuple(replace(node, **changes.get(node.name, {})) for node in made.nodes)
+    machine.gateways.roster = replace(made, nodes=nodes)
+    machine.asker.turn()
+    machine.gateways.deaf |= {host, *PUBLIC.values()}
+    silent(machine)
+    asked = machine.gateways.hosts()
+    assert asked[1] == host
+    assert set(asked[2:]) == set(PUBLIC.values())
 
 
 def test_only_the_nodes_own_key_opens_the_door(machine: Machine, capfd: pytest.CaptureFixture[str]) -> None:
