@@ -24,6 +24,7 @@ NUDGE = b"hybridnet nudge 1\n"
 NEIGHBOUR = b"hybridnet neighbour 1\n"
 """What a gateway that asks another one shows its key's possession over (``node.joining.possession``)."""
 _LATEST = 2**53 - 1
+_LONGEST_NAME = 128
 
 
 class DocumentError(ValueError):
@@ -217,6 +218,8 @@ def _versioned(where: str, body: bytes) -> Fields:
 def _report(name: str, fields: Fields) -> Report:
     report = Report(name, fields.number("stamp", 1, _LATEST), fields.text("gateway"), tuple(fields.texts("links")))
     fields.end()
+    if max(map(len, (report.gateway, *report.links))) > _LONGEST_NAME:
+        raise FieldError(f"report: no name has more than {_LONGEST_NAME} characters")
     return report
 
 

@@ -137,7 +137,12 @@ class Directory:
         return refusal
 
     async def _take(self, kept: Kept, node: Node, report: Report) -> None:
-        """Keep what a node says of itself. One that goes elsewhere has its way for the answer a moment longer."""
+        """Keep what a node says of itself. One that goes elsewhere has its way for the answer a moment longer.
+
+        Every gateway keeps all reports and tells them on, so none with more links than there are nodes is taken.
+        """
+        if len(report.links) > len(self._network.whole.nodes()):
+            return
         where = self._network.whole.gateway_of(node) if node.role == "spoke" else None
         if not self._network.take_reports([report]):
             return

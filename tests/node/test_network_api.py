@@ -169,6 +169,16 @@ async def test_a_node_that_asks_all_the_time_is_told_to_wait(place: PoolGateway)
     assert statuses.count(200) >= 20
 
 
+async def test_a_report_has_no_more_links_than_there_are_nodes_and_no_longer_names(place: PoolGateway) -> None:
+    """Each is kept and told by every gateway."""
+    many = Report("spoke-1", 5, "gw", tuple(map(str, range(100))))
+    assert (await told(place, Request("spoke-1", report=many))).known == 0
+    few = replace(many, links=("1" * 128,))
+    assert (await told(place, Request("spoke-1", report=few))).known == 5
+    for wrong in (replace(many, links=("1" * 129,)), replace(many, links=(), gateway="g" * 129)):
+        assert (await ask(place, Request("spoke-1", report=wrong)))[0] == 400
+
+
 async def test_what_is_no_request_counts_as_asking(place: PoolGateway) -> None:
     asked = (place.ask("POST", "/v1/network", b"{", {}, GATEWAY_ADDRESS, SPOKE) for _ in range(60))
     assert {status for status, _ in await asyncio.gather(*asked)} == {400, 429}
