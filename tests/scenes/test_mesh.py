@@ -15,8 +15,15 @@ pytestmark = pytest.mark.localcloud
 GATEWAY = "10.100.0.1"
 HIDDEN = ("gcp-1", "gcp-2")
 """Behind Cloud NAT, whose ports are another for each far end: nobody can call them."""
+ONLY_IPV6 = "hetzner-2"
+SPEAKS_IPV6 = ("hetzner-gw", "hetzner-1")
+"""Who can call that one, or is called by it."""
 CLOSED = "aws-burst-"
-"""The beginning of the names of a pool's machines, to which no port is open: they have to call, too."""
+"""The beginning of the names of a pool's machines, to which no port is open: they have to call, too.
+
+Two of them would open the way for each other on AWS, where a security group knows what it has let out; that of the local
+cloud forgets a packet that the far end's refused.
+"""
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +39,9 @@ def mesh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
 
 def is_direct(source: str, target: str) -> bool:
     ends = (source, target)
-    return not (any(end in HIDDEN for end in ends) and all(end in HIDDEN or end.startswith(CLOSED) for end in ends))
+    if ONLY_IPV6 in ends:
+        return any(end in SPEAKS_IPV6 for end in ends)
+    return not all(end in HIDDEN or end.startswith(CLOSED) for end in ends)
 
 
 def wrong_ways(scene: Scene, nodes: Mapping[str, str]) -> list[str]:
@@ -71,7 +80,7 @@ def test_a_new_node_is_known_everywhere_within_5_seconds(mesh: Scene) -> None:
 def test_without_the_gateway_direct_pairs_lose_nothing(mesh: Scene) -> None:
     nodes = mesh.everyone()
     wait_for("every pair's way", lambda: wrong_ways(mesh, nodes) == [], 60)
-    direct = {name: address for name, address in nodes.items() if name not in ("hetzner-gw", *HIDDEN)}
+    direct = {name: address for name, address in nodes.items() if name not in ("hetzner-gw", ONLY_IPV6, *HIDDEN)}
     with everybody_pings(mesh, direct) as losses:
         mesh.run("kill", "hetzner-gw")
         alive = {name: address for name, address in nodes.items() if name != "hetzner-gw"}
@@ -103,4 +112,4 @@ def test_a_rebooted_node_has_its_links_again(mesh: Scene) -> None:
     nodes = mesh.everyone()
     mesh.run("reboot", "aws-1")
     wait_for("the rebooted node", lambda: mesh.pings("hetzner-1", nodes["aws-1"]), 20)
-    wait_for("its links", lambda: mesh.hops("hetzner-2", nodes["aws-1"]) == [nodes["aws-1"]], 60)
+    wait_for("its links", lambda: mesh.hops("hetzner-1", nodes["aws-1"]) == [nodes["aws-1"]], 60)
