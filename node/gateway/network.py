@@ -20,7 +20,7 @@ from node.network_document import NeighbourLease, Report
 from node.reconcile import Wanted, changes, differences, heard_from, wanted
 from node.wireguard import Change, PeerState, WireGuard
 from overlay.links import is_in_own_range, is_translated
-from overlay.model import LINK_KEEPALIVE, Node, Peer
+from overlay.model import EXTERNAL, LINK_KEEPALIVE, Node, Peer
 
 HOLD_SECONDS = 0.3
 """How long a spoke that goes to another gateway keeps its way here after the answer: so that the answer gets back."""
@@ -150,15 +150,18 @@ class Network:
     def _sight(self) -> dict[str, str] | None:
         """Where those that hang here are seen from and others may call them; None but in a mesh.
 
-        All nodes are told of each change, so not of a translator's ports, where nobody else is answered.
+        All nodes are told of each change, so not of a translator's ports, where nobody else is answered, nor of where
+        people's laptops are: machines of external sites have no links.
         """
         kept = self.rosters.kept
         if kept is None or kept.roster.network.topology != "mesh":
             return None
+        external = {site.name for site in kept.roster.network.sites if site.cloud == EXTERNAL}
         return {
             node.name: state.endpoint
             for node in self.whole.nodes()
             if node.role == "spoke"
+            and node.site not in external
             and self.whole.gateway_of(node) == self.config.name
             and (state := self.observed.get(node.public_key))
             and state.endpoint

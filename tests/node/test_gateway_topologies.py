@@ -16,7 +16,7 @@ from node.gateway import planning
 from node.gateway.lease import Refusal
 from node.gateway.network import HOLD_SECONDS
 from node.network_document import NEIGHBOUR, parse_neighbour
-from overlay.model import Node
+from overlay.model import EXTERNAL, Node
 from overlay.topology import gateway_of
 from tests.node.gateways import KEYS, Gateway, Trio, spoke_peers, three_sites, way
 from tests.node.support import Stack, key, signed
@@ -170,6 +170,24 @@ def test_a_node_of_a_new_site_is_answered_before_its_peers_are_there(trio: Trio)
     trio.time.go(1)
     gateway.network.reconcile()
     assert gateway.network.whole.attached == {"d-1": "gw-b"}
+
+
+@pytest.mark.parametrize("trio", ["mesh"], indirect=True)
+def test_where_people_are_is_told_to_nobody(trio: Trio) -> None:
+    """Machines of external sites have no direct links."""
+    network, wireguard = trio.gateways["gw-a"].network, trio.gateways["gw-a"].wireguard
+    made = three_sites("mesh", 2)
+    sites = tuple(replace(site, cloud=EXTERNAL) if site.name == "c" else site for site in made.network.sites)
+    nodes = tuple(node for node in made.nodes if node.name != "gw-c")
+    pools = tuple(pool for pool in made.pools if pool.site != "c")
+    roster = replace(made, network=replace(made.network, sites=sites), nodes=nodes, pools=pools)
+    assert network.rosters.offer(*signed(trio.stack, roster))[0] == 201
+    network.reconcile()
+    for name in ("a-1", "c-1"):
+        key = trio.node(name).public_key
+        wireguard.state[key] = wireguard.state[key]._replace(endpoint="203.0.113.5:51820", handshake=1)
+    network.reconcile()
+    assert network.seen == {"a-1": "203.0.113.5:51820"}
 
 
 def test_a_node_that_is_held_while_the_plan_is_made_stays_held(trio: Trio) -> None:
