@@ -134,7 +134,7 @@ class Asker:
         return ASK_SECONDS * random.uniform(0.8, 1.2)
 
     def _ask_on_the_internet(self, beat: Callable[[], None]) -> None:
-        """Ask each gateway until one tells: what it says of where to hang is done at once."""
+        """Ask each gateway until one tells what can be used: what it says of where to hang is done at once."""
         doorway = self._doorway()
         if doorway is None:
             return
@@ -153,7 +153,7 @@ class Asker:
                 self._tell(host, f"no answer about the network on the internet, either: {host}: {error}")
                 continue
             self._read(reply, asked, host)
-            if reply.status == 200:
+            if host not in self._problems:
                 return
 
     def _tell(self, about: str, problem: str) -> None:

@@ -17,7 +17,7 @@ from node.network.asker import ASK_SECONDS, SILENCE_SECONDS, Asker
 from node.network.bell import Bell
 from node.network_document import NUDGE, NetworkDocument, Request
 from node.wireguard import PeerState
-from tests.node.network_support import ADDRESSES, OVERLAY, PUBLIC, Machine, private, public, three_sites
+from tests.node.network_support import ADDRESSES, OVERLAY, PUBLIC, Gateways, Machine, private, public, three_sites
 from tests.node.support import Stack, key, wait_for
 
 LOOPBACK = IPv4Address("127.0.0.1")
@@ -108,6 +108,26 @@ def test_a_gateway_is_asked_where_the_machine_calls_it_and_then_where_others_do(
     asked = machine.gateways.hosts()
     assert asked[1] == host
     assert set(asked[2:]) == set(PUBLIC.values())
+
+
+def test_one_that_a_push_has_not_reached_is_not_the_last_that_is_asked(machine: Machine, bell: Bell) -> None:
+    old = Gateways(machine.stack, three_sites("hub", 1))
+    machine.gateways.roster = three_sites("hub", 2)
+    asker = Asker(
+        machine.agent,
+        bell,
+        lambda host: (old if host == PUBLIC["root"] else machine.gateways).connect(host),
+        lambda: machine.doorway,
+        threading.Event(),
+        machine.time.ticks,
+    )
+    asker.turn()
+    machine.gateways.deaf.add(ADDRESSES["root"])
+    machine.go(SILENCE_SECONDS + 1)
+    machine.gateways.roster = three_sites("sites", 3)
+    asker.turn()
+    assert old.hosts() == [PUBLIC["root"]]
+    assert machine.prefixes("gw-b") == set()
 
 
 def test_only_the_nodes_own_key_opens_the_door(machine: Machine, capfd: pytest.CaptureFixture[str]) -> None:
