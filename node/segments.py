@@ -190,13 +190,11 @@ def _input(groups: _Groups, family: _Family) -> list[str]:
 
 
 def _forward(groups: _Groups, family: _Family) -> list[str]:
-    """What a gateway passes on; what goes out of the overlay to nobody's group is none of the groups' affair."""
-    judged = [groups.network.overlay, *(each for prefixes in groups.targets.values() for each in prefixes)]
-    found = [f"{family.word} daddr != {family.set_of(judged)} accept"]
-    found += family.rule(None, groups.gateways, "jump of_gateway")
+    """What a gateway passes on. Out of the overlay, where a gateway's own network is, only administrators get."""
+    found = family.rule(None, groups.gateways, "jump of_gateway")
     found += family.rule(groups.gateways, None, "jump by_gateway")
     for group, prefixes in groups.sources.items():
-        found += family.rule(prefixes, groups.reached(group))
+        found += family.rule(prefixes, None if is_administrator(groups.network, group) else groups.reached(group))
         if groups.is_served(group):
             found += family.rule(prefixes, groups.gateways, f"tcp dport {_SERVING_PORT} accept")
     return found

@@ -167,6 +167,24 @@ def test_a_sites_own_network_counts_as_its_group_and_comes_as_its_gateway(tmp_pa
     assert behind.split("{")[1].split("}")[0].split(", ") == [" 10.100.1.1-10.100.1.3", "10.100.2.254 "]
 
 
+def test_a_gateway_leads_out_of_the_overlay_only_whoever_may_have_everything(tmp_path: Path) -> None:
+    """Its own network, where it is believed perhaps, has no group unless the stack gives it one."""
+    network = replace(NETWORK, sites=tuple(replace(site, lan=None, lan_group=None) for site in SITES))
+    middle = Machine(
+        "aws",
+        {"wg0": ["10.100.2.254/16"], "eth1": ["172.31.0.1/16"]},
+        written(tmp_path, "aws", rules(network, NODES, EVERYBODY["aws"])),
+    )
+    inside = Machine("inside", {"eth1": ["172.31.0.9/16"]})
+    others = [
+        replace(machine(name, (), tmp_path), interfaces={"wg0": [f"{EVERYBODY[name].address}/32"]})
+        for name in ("serve", "train", "admin")
+    ]
+    flows = [(name, "172.31.0.9", "tcp/8000") for name in ("serve", "train", "admin")]
+    found = flows_through(middle, [inside, *others], flows)
+    assert list(map(found.__getitem__, flows)) == ["rejected", "rejected", "answered"]
+
+
 LATE = """
 import json, socket, subprocess, sys
 
