@@ -151,7 +151,7 @@ def _lan(settings: Settings, name: str) -> tuple[IPv4Network | None, str | None]
     if isinstance(site, ExternalSite):
         return None, None
     if site.overlay_routes:
-        return site.own_range, site.lan_group
+        return site.own_range, site.lan_group or ""
     is_made = isinstance(site, AwsSite) and site.vpc_id is None
     return private_range(settings, name) if is_made else None, None
 

@@ -60,6 +60,15 @@ _GATEWAY = f"""\
 %s    {_REJECT}
   }}
 """
+_SHUT = f"""\
+  chain forward {{
+    type filter hook forward priority 10;
+    oifname != {INTERFACE} accept
+    jump begun
+    ip saddr %s {_REJECT}
+  }}
+"""
+"""A gateway that leads its site's own network to the internet alone."""
 _SPOKE = f"""\
   chain incoming {{
     jump begun
@@ -215,10 +224,25 @@ def _lines(rules_of: Iterable[Sequence[str]]) -> str:
     return "".join(f"    {rule}\n" for each in rules_of for rule in each)
 
 
-def rules(network: Network, nodes: Sequence[Node], me: Node) -> str | None:
-    """What makes nft(8) put the rules of ``me`` in the place of those before, in one step; None without groups."""
-    if not network.groups:
+def _shut(network: Network, me: Node) -> str | None:
+    """What keeps a site's own network out of the overlay, to which its gateway shall not lead it; None elsewhere."""
+    site = network.site(me.site)
+    if me.role != "gateway" or site.lan is None or site.lan_group is not None:
         return None
+    return _replacing(_SHUT % site.lan)
+
+
+def _replacing(chains: str) -> str:
+    return f"table {TABLE}\ndelete table {TABLE}\ntable {TABLE} {{\n{_COMMON}{chains}}}\n"
+
+
+def rules(network: Network, nodes: Sequence[Node], me: Node) -> str | None:
+    """What makes nft(8) put the rules of ``me`` in the place of those before, in one step.
+
+    None where nothing is closed: there are no groups, and no network of a site that shall not reach the overlay.
+    """
+    if not network.groups:
+        return _shut(network, me)
     groups = _Groups(network, nodes, me)
     if me.role == "gateway":
         own = _lines(_input(groups, family) for family in groups.families)
@@ -228,7 +252,7 @@ def rules(network: Network, nodes: Sequence[Node], me: Node) -> str | None:
         incoming = _lines(_incoming(groups, family, me) for family in groups.families)
         outgoing = _lines(_outgoing(groups, family, me) for family in groups.families)
         chains = _SPOKE % (incoming, outgoing)
-    return f"table {TABLE}\ndelete table {TABLE}\ntable {TABLE} {{\n{_COMMON}{chains}}}\n"
+    return _replacing(chains)
 
 
 class NftSegments:

@@ -87,6 +87,10 @@ class Fields:
     def maybe_text(self, key: str) -> str | None:
         return None if self._is_null(key) else self.text(key)
 
+    def maybe_optional_text(self, key: str) -> str | None:
+        """A text that may be empty, or null."""
+        return None if self._is_null(key) else self.optional_text(key)
+
     def maybe_network(self, key: str) -> IPv4Network | None:
         return None if self._is_null(key) else self.network(key)
 

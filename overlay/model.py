@@ -38,8 +38,8 @@ class Site:
     """A place where machines stand: one cloud, one region, one part of the overlay.
 
     ``lan`` is the range of the site's own network, or of its part, whose packets the site's gateway takes without a
-    tunnel. They go to the overlay, where there are groups as those of members of ``lan_group`` and without one not at
-    all, and to the internet.
+    tunnel. They go to the internet, and to the overlay unless ``lan_group`` is None: where there are groups as those
+    of its members, elsewhere it is empty.
     """
 
     name: str

@@ -174,7 +174,7 @@ def _site(name: str, fields: Fields, version: int) -> Site:
         raise RosterError(f"network.sites.{name}: not a lower-case DNS label")
     site = Site(name, fields.text("cloud"), fields.network("subnet"), fields.text("region"))
     if version > 3:
-        site = replace(site, lan=fields.maybe_network("lan"), lan_group=fields.maybe_text("lan_group"))
+        site = replace(site, lan=fields.maybe_network("lan"), lan_group=fields.maybe_optional_text("lan_group"))
     fields.end()
     return site
 

@@ -208,7 +208,9 @@ class Admission:
         if kept is None or home is None or home.name == self._network.config.name:
             return
         pool = kept.roster.pool(request.pool)
-        asker = Node("", pool.site, home.address, "spoke", request.public_key, lan=pool.lan)
+        # The certificates of gateways on Hetzner do not name an address of their own network.
+        is_near = pool.lan and kept.roster.network.site(pool.site).cloud != "hetzner"
+        asker = Node("", pool.site, home.address, "spoke", request.public_key, lan=is_near)
         host = (endpoint_for(asker, home) or "").rpartition(":")[0]
         if not host:
             raise Refusal(503, f"the machines of this pool join at {home.name}, which has no endpoint", 30)

@@ -81,7 +81,7 @@ def test_private_machines_of_a_made_vpc_stand_in_a_subnet_that_leads_out_by_the_
     assert tunnel(run, "aws-1-instance")[0] == "172.28.7.254:51820"
     assert ("-1", None, None, "172.28.8.0/21") in aws_rules(run, "aws-gw-group"), "what it shall forward"
     sites = run.named("roster").inputs["network"]["sites"]
-    assert (sites["aws"]["lan"], sites["aws"].get("lanGroup")) == ("172.28.8.0/21", None), "out, and to no group"
+    assert (sites["aws"]["lan"], sites["aws"].get("lanGroup")) == ("172.28.8.0/21", None), "out, and not to the overlay"
     assert not [name for name, site in sites.items() if "lan" in site and name != "aws"]
 
 
@@ -96,7 +96,8 @@ def test_a_given_vpcs_tables_lead_to_the_overlay_where_they_are_named() -> None:
         assert route["networkInterfaceId"] == interface_of("aws-gw-instance")
     assert run.named("aws-gw-instance").inputs["subnetId"] == "subnet-7"
     assert ("-1", None, None, "10.7.0.0/16") in aws_rules(run, "aws-gw-group")
-    assert run.named("roster").inputs["network"]["sites"]["aws"]["lan"] == "10.7.0.0/16"
+    site = run.named("roster").inputs["network"]["sites"]["aws"]
+    assert (site["lan"], site["lanGroup"]) == ("10.7.0.0/16", ""), "to the overlay, where nobody is in a group"
     assert not run.of_type("aws:ec2/routeTable:RouteTable")
 
 

@@ -185,6 +185,28 @@ def test_a_gateway_leads_out_of_the_overlay_only_whoever_may_have_everything(tmp
     assert list(map(found.__getitem__, flows)) == ["rejected", "rejected", "answered"]
 
 
+def test_a_sites_network_that_is_led_to_the_internet_alone_stays_out_of_the_overlay(tmp_path: Path) -> None:
+    shut = replace(NETWORK, sites=(replace(SITES[0], lan_group=None), *SITES[1:]), groups={}, ranges=())
+    interfaces = {"wg0": ["10.100.2.254/16"], "eth0": ["198.51.100.1/24"], "eth1": ["172.31.0.1/16"]}
+    text = rules(shut, NODES, EVERYBODY["aws"])
+    gateway = Machine("aws", interfaces, written(tmp_path, "aws", text), ("tcp/8443",))
+    others = [
+        Machine("lan", {"eth1": ["172.31.0.9/16"]}),
+        Machine("serve", {"wg0": ["10.100.2.3/32"]}, (), ("tcp/8000",)),
+        Machine("train", {"wg0": ["10.100.1.2/32"]}),
+        Machine("internet", {"eth0": ["198.51.100.9/24"]}, (), ("tcp/8000",)),
+    ]
+    flows = [
+        ("lan", "10.100.2.3", "tcp/8000"),
+        ("train", "10.100.2.3", "tcp/8000"),
+        ("lan", "198.51.100.9", "tcp/8000"),
+        ("lan", "172.31.0.1", "tcp/8443"),
+    ]
+    found = flows_through(gateway, others, flows)
+    assert [found[flow] for flow in flows] == ["rejected", "answered", "answered", "answered"]
+    assert [rules(shut, NODES, each) for name, each in EVERYBODY.items() if name != "aws"] == [None] * 6
+
+
 LATE = """
 import json, socket, subprocess, sys
 

@@ -18,7 +18,7 @@ from overlay.topology import Peering, peers_of
 from tests.overlay.networks import OVERLAY6, Case, both_ways, cases, key
 from tests.overlay.simulator import Simulator, Trip, tables
 
-EXAMPLES = settings(derandomize=True, deadline=None, max_examples=120, database=None)
+EXAMPLES = settings(derandomize=True, deadline=None, max_examples=60, database=None)
 """The same in every run, so that what fails once fails again."""
 
 
@@ -296,12 +296,9 @@ def large(topology: str, links: float, moved: float) -> Case:
 
 
 LARGE: Mapping[str, tuple[str, float, float]] = {
-    "hub": ("hub", 0, 0),
-    "sites": ("sites", 0, 0),
-    "mesh without links": ("mesh", 0, 0),
     "mesh, a third linked": ("mesh", 0.33, 0),
     "mesh, all linked": ("mesh", 1, 0),
-    "hub, half of them still elsewhere": ("hub", 0, 0.5),
+    "hub": ("hub", 0, 0),
     "sites, half of them still elsewhere": ("sites", 0, 0.5),
     "mesh, half of them still elsewhere": ("mesh", 0.33, 0.5),
 }

@@ -21,8 +21,8 @@ SPEAKS_IPV6 = ("hetzner-gw", "hetzner-1")
 CLOSED = "aws-burst-"
 """The beginning of the names of a pool's machines, to which no port is open: they have to call, too.
 
-Two of them would open the way for each other on AWS, where a security group knows what it has let out; that of the local
-cloud forgets a packet that the far end's refused.
+Two of them would open the way for each other on AWS, where a security group knows what it has let out; that of the
+local cloud forgets a packet that the far end's refused.
 """
 
 
