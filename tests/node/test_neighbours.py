@@ -170,14 +170,18 @@ async def test_a_pool_of_another_gateway_sends_its_machines_there_and_that_costs
     assert (await join(b, "b", member=member))[1][0] == 201
 
 
-async def test_machines_of_the_gateways_own_network_are_sent_to_its_address_there(cloud: Cloud) -> None:
+@pytest.mark.parametrize(("kind", "host"), [("aws", "10.0.0.5"), ("hetzner", "198.51.100.2")])
+async def test_machines_of_the_gateways_own_network_are_sent_to_its_address_there_if_its_certificate_has_it(
+    cloud: Cloud, kind: str, host: str
+) -> None:
     made = cloud.roster
+    sites = tuple(replace(site, cloud=kind) for site in made.network.sites)
     nodes = tuple(replace(node, lan_endpoint="10.0.0.5:51820") if node.name == "gw-b" else node for node in made.nodes)
     pools = tuple(replace(pool, lan=pool.site == "b") for pool in made.pools)
     a = await cloud.start("a")
-    await cloud.push(replace(made, nodes=nodes, pools=pools))
+    await cloud.push(replace(made, nodes=nodes, pools=pools, network=replace(made.network, sites=sites)))
     _, (status, found) = await join(a, "b")
-    assert (status, found["gateway"]["url"]) == (421, f"https://10.0.0.5:{cloud.port}")
+    assert (status, found["gateway"]["url"]) == (421, f"https://{host}:{cloud.port}")
 
 
 async def test_only_who_may_join_is_told_where(cloud: Cloud) -> None:
