@@ -40,14 +40,17 @@ def partners(network: Network, node: Node, nodes: Iterable[Node], seen: Mapping[
 
 
 def callable_at(caller: Node, node: Node, seen: Mapping[str, str]) -> str | None:
-    """Where ``caller`` reaches the spoke ``node`` without having heard from it; None when it cannot."""
+    """Where ``caller`` reaches the spoke ``node`` without having heard from it; None when it cannot.
+
+    Where a node is seen counts for more than its endpoint, which a cloud may have changed since it was declared.
+    """
     at = seen.get(node.name)
-    is_own = at is not None and is_in_own_range(at)
-    if is_own and caller.lan and node.lan and caller.site == node.site:
-        return at
-    if node.endpoint is not None:
-        return node.endpoint
-    return at if at is not None and not is_own and not is_translated(at) else None
+    if at is not None and is_in_own_range(at):
+        if caller.lan and node.lan and caller.site == node.site:
+            return at
+        at = None
+    there = node.endpoint if at is None or is_translated(at) else at
+    return None if there is not None and caller.only6 and not there.startswith("[") else there
 
 
 def is_translated(endpoint: str) -> bool:

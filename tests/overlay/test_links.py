@@ -74,6 +74,18 @@ def test_who_has_no_endpoint_is_called_where_it_is_seen_unless_that_is_good_for_
     assert callable_at(OPEN, HIDDEN, seen) == endpoint
 
 
+def test_where_a_node_is_seen_counts_for_more_than_its_endpoint() -> None:
+    assert callable_at(HIDDEN, OPEN, {"hetzner-1": "203.0.113.9:51820"}) == "203.0.113.9:51820"
+    assert callable_at(HIDDEN, OPEN, {"hetzner-1": TRANSLATED}) == OPEN.endpoint
+    assert callable_at(HIDDEN, OPEN, {"hetzner-1": "10.20.0.6:51820"}) == OPEN.endpoint
+
+
+def test_who_has_ipv6_alone_calls_nobody_at_ipv4() -> None:
+    only6 = replace(HIDDEN, only6=True)
+    assert callable_at(only6, OPEN, {}) is None
+    assert callable_at(only6, OPEN, {"hetzner-1": "[2001:db8::9]:51820"}) == "[2001:db8::9]:51820"
+
+
 def test_nobody_tries_itself_a_gateway_or_a_laptop() -> None:
     assert of(GATEWAY) == of(LAPTOP) == {}
     assert of(OPEN).keys().isdisjoint({"hetzner-1", "gw", "aws-gw", "laptop"})
