@@ -187,7 +187,7 @@ def table(cloud: Cloud, nodes: Sequence[Peer], shape: Shape, console: Console) -
         session, gateway = session_of(node, known, shape), shape.gateway_of(node)
         row = [node.name, node.site, "external" if node.is_external else node.role, node.address]
         row += [gateway or ""] if shape.has_several_gateways else []
-        row += [str(len(shape.direct(node)))] if shape.is_mesh else []
+        row += [shape.direct_count(node)] if shape.is_mesh else []
         if node.name in down:
             rows.append([*row, console.paint("not running", RED), "", "", ""])
         elif session is not None:

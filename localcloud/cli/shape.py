@@ -46,6 +46,11 @@ class Shape:
         """With whom the node has a direct tunnel, by the names that the gateways tell."""
         return sorted({name for pair in self._told.links if node.known_as in pair for name in pair} - {node.known_as})
 
+    def direct_count(self, node: mesh.Peer) -> str:
+        """How many direct tunnels the node has; ``unknown`` where the gateway that would tell does not answer."""
+        count = len(self.direct(node))
+        return "unknown" if not count and self.gateway_of(node) in self._told.silent else str(count)
+
     def reaches(self, source: mesh.Peer, target: mesh.Peer) -> bool:
         """Whether groups let the source open connections to the target; a ping passes to and from gateways anyway."""
         if "gateway" in (source.role, target.role):

@@ -42,7 +42,8 @@ def up(cloud: Cloud, options: argparse.Namespace) -> int:
         connected = mesh.show(cloud, nodes, Shape(nodes, outputs, told), console)
         told = gateways.ask(cloud, nodes)
         if told.topology == "mesh":
-            console.say(f"{len(told.links)} pairs have a direct tunnel now; the others go through their gateways")
+            pairs = "1 pair has" if len(told.links) == 1 else f"{len(told.links)} pairs have"
+            console.say(f"{pairs} a direct tunnel now; the others go through their gateways")
         balancer.line(told, outputs, console)
         return 0 if connected and joined else 1
 
