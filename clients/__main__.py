@@ -95,7 +95,10 @@ def configurations(text: str) -> Mapping[str, str]:
             )
         document = cast("dict[str, object]", document)[_OUTPUT]
     if document == _MASKED:
-        raise MisuseError("the secrets are masked: say --show-secrets where you take the outputs from")
+        raise MisuseError(
+            "the secrets are masked: say --show-secrets where you take the outputs from; on the local cloud, "
+            "`outputs --write DIR` and --from DIR/configurations.json"
+        )
     if not isinstance(document, dict):
         raise MisuseError(f"what came in is no stack's outputs: {remedy}")
     found = cast("dict[str, object]", document)
