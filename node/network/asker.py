@@ -79,14 +79,16 @@ class Asker:
     def run(self, beat: Callable[[], None] = lambda: None) -> None:
         """Until ``stop`` is set."""
         self._network.round()
+        self._network.settle()
         try:
             while not self._stop.is_set():
                 beat()
-                self._network.settle()
-                beat()
                 me = self._network.myself()
                 self._bell.listen(None if me is None else me.address, self._network.controls())
-                self._wait(self.turn(beat), beat)
+                seconds = self.turn(beat)
+                self._network.settle()
+                beat()
+                self._wait(seconds, beat)
         finally:
             self._bell.close()
 

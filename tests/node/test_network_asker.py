@@ -271,6 +271,22 @@ def test_a_nudged_machine_asks_at_once(machine: Machine, bell: Bell, monkeypatch
     assert beats
 
 
+def test_groups_and_names_of_an_answer_are_there_before_the_next_question(machine: Machine, bell: Bell) -> None:
+    machine.gateways.roster = three_sites("hub")
+    stop = threading.Event()
+    asker = Asker(machine.agent, bell, machine.gateways.connect, lambda: None, stop)
+    thread = threading.Thread(target=asker.run)
+    thread.start()
+    try:
+        wait_for("the groups", lambda: bool(machine.segments.kept), ASK_SECONDS / 2)
+        wait_for("the names", lambda: bool(machine.names.servers), ASK_SECONDS / 2)
+        assert len(machine.gateways.asked) == 1
+    finally:
+        stop.set()
+        bell.ring()
+        thread.join(20)
+
+
 def test_a_peer_state_of_a_stranger_is_no_gateway(machine: Machine) -> None:
     """A machine whose tunnel leads to nobody it knows hangs where the topology says."""
     machine.wireguard.state = {
