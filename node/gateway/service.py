@@ -242,11 +242,13 @@ class Service:
             await asyncio.sleep(STIR_SECONDS)
 
     async def run(self) -> None:
-        """Tick until told to stop, and probe on the way."""
+        """Tick until told to stop, with everything that runs beside; raises what ends one of those, which none may."""
         self._loop = asyncio.get_running_loop()
         self._network.leases.watch(self._on_lease)
         jobs = (self._probe(), self._balancer.run(), self.exchange.run(), self._tell(), self._keep_names())
         tasks = [asyncio.create_task(job) for job in jobs]
+        for task in tasks:
+            task.add_done_callback(lambda _: self.end())
         try:
             while not self.stop.is_set():
                 self._wake.clear()
@@ -257,11 +259,14 @@ class Service:
             self._network.leases.watch(None)
             for task in tasks:
                 task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            ended = await asyncio.gather(*tasks, return_exceptions=True)
             self._nudges.close()
             if self._trial:
                 self._trial.end()
             await self.members.close()
+        for failure in ended:
+            if isinstance(failure, Exception):
+                raise failure
 
     def wake(self) -> None:
         """Tick at once."""

@@ -256,8 +256,10 @@ async def serving(
             yield PoolGateway(service, network, wireguard, probe, stack, port, state, files, nginx)
         finally:
             service.end()
-            await running
-            await https.close()
-            service.close()
-            os.close(ours)
-            os.close(theirs)
+            try:
+                await running
+            finally:
+                await https.close()
+                service.close()
+                os.close(ours)
+                os.close(theirs)

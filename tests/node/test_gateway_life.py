@@ -18,6 +18,25 @@ from tests.node.support import GATEWAY_ADDRESS, Stack, key, signed, write_config
 SPOKE = IPv4Address("127.0.1.1")
 
 
+async def test_a_service_of_which_a_part_fails_ends_and_says_why(
+    tmp_path: Path, stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Stage 0 starts it again then; without that part it would go on as if nothing were."""
+
+    def broken(*_: object) -> None:
+        raise ValueError("a mistake")
+
+    async def live() -> None:
+        async with serving(tmp_path, stack) as gateway:
+            monkeypatch.setattr("node.gateway.nudges.Nudges.due", broken)
+            await gateway.push(pool_roster())
+            await gateway.until(gateway.service.stop.is_set, "the service's end")
+
+    monkeypatch.setattr(stage0, "RELEASES", tmp_path)
+    with pytest.raises(ValueError, match="a mistake"):
+        await live()
+
+
 async def test_a_machine_drains_and_leaves(gateway: PoolGateway) -> None:
     member = Member("i-1")
     await gateway.join(member)
