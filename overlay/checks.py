@@ -148,7 +148,8 @@ def _range_problem(network: Network, nodes: Sequence[Node], pool: Pool) -> tuple
         return f"it is outside {subnet} of site {pool.site}", f"choose a part of {subnet}"
     holder = next((node for node in nodes if node.address in pool.addresses), None)
     if holder is not None:
-        return f"{holder.name} has {holder.address} in it", "choose a part of the subnet without declared nodes"
+        remedy = f"choose a part of the subnet without declared nodes, or pin {holder.name} elsewhere with `address:`"
+        return f"{holder.name} has {holder.address} in it", remedy
     size, needed = len(usable_addresses(pool.addresses, subnet)), 2 * pool.limit
     if size < needed:
         why = "an address rests before it is given again, so a machine and the one that takes its place have one each"
@@ -241,8 +242,8 @@ def problems(
     ``vpc_ranges`` gives, by site name, the range of the site's own network where it is known. Before keys exist a
     node's ``public_key`` may be any text that is unique to it.
     """
-    found = _site_problems(network, vpc_ranges) + _node_problems(network, nodes)
-    found += _pool_problems(network, nodes, pools) + _gateway_problems(network, nodes)
+    found = _site_problems(network, vpc_ranges) + _gateway_problems(network, nodes) + _node_problems(network, nodes)
+    found += _pool_problems(network, nodes, pools)
     found += _option_problems(network) + _group_problems(network, nodes, pools)
     if network.topology not in TOPOLOGIES:
         known = ", ".join(sorted(TOPOLOGIES))
