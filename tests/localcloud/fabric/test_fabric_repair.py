@@ -32,10 +32,18 @@ def namespace_of(world: World, node: str) -> str:
     return (world.cloud.directory / "nodes" / node).read_text()
 
 
+def command_of(process: int) -> str:
+    """The command line of a process; empty for one that has ended meanwhile."""
+    try:
+        return Path(f"/proc/{process}/cmdline").read_text().replace("\0", " ")
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
+
+
 def named(world: World, node: str, part: str) -> int:
     """The host's process of a machine with this in its command line."""
     processes = processes_of(namespace_of(world, node))
-    found = [p for p in processes if part in Path(f"/proc/{p}/cmdline").read_text().replace("\0", " ")]
+    found = [p for p in processes if part in command_of(p)]
     assert len(found) == 1, (part, found)
     return found[0]
 
