@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
+from node.log import say
+
 SCHEMA_VERSION = 1
 
 
@@ -17,6 +19,7 @@ class StateError(Exception):
 
     def __init__(self, path: Path, why: str, remedy: str) -> None:
         super().__init__(f"{path} cannot be used ({why}). {remedy}")
+        self.path = path
 
 
 def write(path: Path, document: Mapping[str, Any]) -> None:
@@ -38,6 +41,13 @@ def write_text(path: Path, text: str) -> None:
         os.fsync(folder)
     finally:
         os.close(folder)
+
+
+def put_aside(error: StateError) -> None:
+    """Keep the file that cannot be read beside its place, and say so: for what may be done without."""
+    aside = error.path.with_name(error.path.name + ".corrupt")
+    error.path.replace(aside)
+    say(f"{error} It is kept as {aside}.")
 
 
 def read(path: Path, remedy: str) -> dict[str, Any] | None:

@@ -127,7 +127,7 @@ class Peering:
 
     def _across(self, gateway: Node, other: Node) -> Peer:
         """What ``gateway`` sends to another one: its sites, itself, and who hangs on it for the time being."""
-        subnets = [] if self._is_hub else self._subnets(other)
+        subnets = self._subnets(other)
         alone = [other.address] if not any(other.address in subnet for subnet in subnets) else []
         guests = [node.address for node in self._nodes if self._is_guest(node, other)]
         networks = [*subnets, *(host_network(address) for address in (*alone, *guests))]

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import cast
 
 from node import files
-from node.log import say
 
 MANY = 200
 """With more peers than these some are always on the move, and the file would be written at every look."""
@@ -37,9 +36,7 @@ class Endpoints:
                 raise files.StateError(self._path, "no endpoints in it", "The gateway goes on without it.")
             self.known = {str(key): str(value) for key, value in cast("dict[object, object]", endpoints).items()}
         except files.StateError as error:
-            aside = self._path.with_name(self._path.name + ".corrupt")
-            self._path.replace(aside)
-            say(f"{error} It is kept as {aside}.")
+            files.put_aside(error)
 
     def remember(self, heard: Mapping[str, str], keys: Set[str]) -> None:
         """Note where peers were heard from now, and forget all but ``keys``; the disk is touched only by a change."""

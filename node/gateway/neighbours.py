@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, cast
 
 from node import files
-from node.log import say
 from node.network_document import DocumentError, Neighbour, Report, neighbour_body, parse_neighbour
 
 _REMEDY = "The gateway goes on without it, and asks the other gateways again."
@@ -42,9 +41,7 @@ class Neighbours:
             document = files.read(self._path, _REMEDY)
             return {} if document is None else self._read(document)
         except files.StateError as error:
-            aside = self._path.with_name(self._path.name + ".corrupt")
-            self._path.replace(aside)
-            say(f"{error} It is kept as {aside}.")
+            files.put_aside(error)
             return {}
 
     def _read(self, document: dict[str, Any]) -> dict[str, Report]:

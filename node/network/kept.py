@@ -98,9 +98,7 @@ class State:
             except (FieldError, DocumentError) as error:
                 raise files.StateError(self._path, str(error), _REMEDY) from error
         except files.StateError as error:
-            aside = self._path.with_name(self._path.name + ".corrupt")
-            self._path.replace(aside)
-            say(f"{error} It is kept as {aside}.")
+            files.put_aside(error)
 
     def _read(self, document: Mapping[str, Any]) -> None:
         fields = Fields("state", dict(document))

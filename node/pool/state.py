@@ -9,7 +9,6 @@ from typing import Any, TypeVar
 
 from node import files
 from node.joining import Answer, answer_body, parse_answer
-from node.log import say
 from node.pool.client import Home
 from overlay.model import is_wireguard_key
 
@@ -106,9 +105,7 @@ class State:
             except (KeyError, TypeError, ValueError) as error:
                 raise files.StateError(path, f"{type(error).__name__}", _REMEDY) from error
         except files.StateError as error:
-            aside = path.with_name(path.name + ".corrupt")
-            path.replace(aside)
-            say(f"{error} It is kept as {aside}.")
+            files.put_aside(error)
             return None
 
 
