@@ -12,10 +12,16 @@ from overlay.model import is_endpoint, is_wireguard_key
 
 Source = IPv4Network | IPv6Network
 _DIGEST = re.compile(r"[0-9a-f]{64}")
+_PEM = re.compile(r"(?:-----BEGIN ([A-Z ]{3,40})-----\n(?:[A-Za-z0-9+/]{1,76}={0,2}\n)+-----END \1-----\n)+")
 
 
 class FieldError(ValueError):
     """The document is not as it should be; the message names the field and what is wrong with it."""
+
+
+def is_pem(text: str) -> bool:
+    """Whether ``text`` is one PEM block or more, each line with its end."""
+    return _PEM.fullmatch(text) is not None
 
 
 class Fields:
@@ -84,6 +90,16 @@ class Fields:
             raise FieldError(f"{self._where}.{key}: not a SHA-256 in 64 lower-case hex digits")
         return value
 
+    def pem(self, key: str) -> str:
+        """A text of one or more PEM blocks, which nobody has looked into."""
+        value = self.text(key)
+        if not is_pem(value):
+            raise FieldError(f"{self._where}.{key}: not PEM")
+        return value
+
+    def maybe_pem(self, key: str) -> str | None:
+        return None if self._is_null(key) else self.pem(key)
+
     def maybe_text(self, key: str) -> str | None:
         return None if self._is_null(key) else self.text(key)
 
@@ -148,6 +164,13 @@ class Fields:
         if not isinstance(value, dict):
             raise FieldError(f"{path}: an object is needed")
         return {name: Fields(f"{path}.{name}", item) for name, item in cast("dict[str, object]", value).items()}
+
+    def object_list(self, key: str) -> Sequence[Fields]:
+        """The objects in a list."""
+        path, value = self.take(key)
+        if not isinstance(value, list):
+            raise FieldError(f"{path}: a list is needed")
+        return [Fields(f"{path}.{number}", item) for number, item in enumerate(cast("list[object]", value))]
 
     def texts(self, key: str) -> Sequence[str]:
         path, value = self.take(key)

@@ -2,8 +2,8 @@
 
 The bytes are JSON with sorted keys, no spaces and ASCII only, so the same roster is always the same bytes; the
 stack's key signs them (``overlay.signing``). ``docs/control-plane.md`` describes every field. Version 2 added pools,
-version 3 the load balancer, version 4 what topologies of several gateways, groups, names and IPv6 need; older ones are
-still read, since a gateway may have one on its disk.
+version 3 the load balancer, version 4 what topologies of several gateways, groups, names and IPv6 need, version 5 the
+authorities; older ones are still read, since a gateway may have one on its disk.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from overlay.checks import problems
-from overlay.fields import FieldError, Fields, Source, read
+from overlay.fields import FieldError, Fields, Source, is_pem, read
 from overlay.model import Network, Node, Site, is_node_name
 from overlay.pools import AwsIdentity, GcpIdentity, Identity, Pool
 from overlay.serving import LoadBalancer, balancer_document, is_health_path, read_balancer
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 MAX_NUMBER = 2**53 - 1
 """The largest number that every JSON reader keeps exact (RFC 8259, section 6)."""
 
@@ -35,7 +35,8 @@ class Roster:
 
     ``mtu`` is the tunnels' in bytes; ``wireguard_sources`` are the networks that may speak WireGuard to a gateway,
     ``admin_cidrs`` those that may use SSH; ``revoked_keys`` are WireGuard public keys that no node may use. Version 1
-    has no pools, and neither it nor version 2 has a ``load_balancer``.
+    has no pools, and neither it nor version 2 has a ``load_balancer``. By ``authorities`` (PEM, the present one first)
+    gateways' control planes are known; there are none before version 5, and then first boot's is.
     """
 
     number: int
@@ -48,6 +49,7 @@ class Roster:
     pools: tuple[Pool, ...] = ()
     load_balancer: LoadBalancer | None = None
     version: int = SCHEMA_VERSION
+    authorities: tuple[str, ...] = ()
 
     def node(self, name: str) -> Node:
         """The node called ``name``; KeyError when the roster has none."""
@@ -155,6 +157,8 @@ def canonical(roster: Roster) -> bytes:
         }
     if roster.version > 2:
         document["load_balancer"] = balancer_document(roster.load_balancer)
+    if roster.version > 4:
+        document["authorities"] = list(roster.authorities)
     return json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=True).encode("ascii")
 
 
@@ -240,6 +244,13 @@ def _identity(fields: Fields | None) -> Identity | None:
     return identity
 
 
+def _authorities(top: Fields) -> tuple[str, ...]:
+    found = tuple(top.texts("authorities"))
+    if not all(map(is_pem, found)):
+        raise FieldError("roster.authorities: not PEM")
+    return found
+
+
 def _check_balancer(roster: Roster) -> None:
     """RosterError when requests are to go to what the roster does not declare as a machine that can serve."""
     if roster.load_balancer is None:
@@ -282,7 +293,20 @@ def _parsed(body: bytes) -> Roster:
         pools = tuple(_pool(name, fields, version) for name, fields in top.objects("pools").items())
     network = with_ranges(network, pools)
     balancer = read_balancer(top.maybe("load_balancer")) if version > 2 else None
-    roster = Roster(number, network, mtu, nodes, wireguard_sources, admin_cidrs, revoked_keys, pools, balancer, version)
+    authorities = _authorities(top) if version > 4 else ()
+    roster = Roster(
+        number,
+        network,
+        mtu,
+        nodes,
+        wireguard_sources,
+        admin_cidrs,
+        revoked_keys,
+        pools,
+        balancer,
+        version,
+        authorities,
+    )
     top.end()
     if canonical(roster) != body:
         raise RosterError("not in canonical form: sorted keys, no spaces, ASCII, addresses in their shortest form")

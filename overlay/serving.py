@@ -24,7 +24,6 @@ MAX_CONNECTIONS = 65535
 API_KEY = re.compile(r"[A-Za-z0-9._~+/-]{16,256}={0,2}")
 """What can stand behind ``Bearer`` (RFC 6750), with enough room not to be guessed."""
 _HEALTH_PATH = re.compile(r"/[!-~]{0,254}")
-_PEM = re.compile(r"(?:-----BEGIN ([A-Z ]{3,40})-----\n(?:[A-Za-z0-9+/]{1,76}={0,2}\n)+-----END \1-----\n)+")
 _MAX_NUMBER = 2**53 - 1
 
 
@@ -190,22 +189,16 @@ def parse_credentials(body: bytes) -> Credentials:
     return credentials
 
 
-def _pem(fields: Fields, key: str) -> str:
-    text = fields.text(key)
-    if not _PEM.fullmatch(text):
-        raise FieldError(f"credentials.{key}: not PEM")
-    return text
-
-
 def _read_credentials(fields: Fields) -> Credentials:
     fields.number("schema_version", CREDENTIALS_VERSION, CREDENTIALS_VERSION)
     number, gateway = fields.number("number", 1, _MAX_NUMBER), fields.text("gateway")
     if not is_node_name(gateway):
         raise FieldError(f"credentials.gateway: {gateway!r} is not a lower-case DNS label")
-    certificate, private_key = _pem(fields, "certificate"), _pem(fields, "private_key")
-    client_ca = fields.maybe_text("client_ca")
-    if client_ca is not None and not _PEM.fullmatch(client_ca):
-        raise FieldError("credentials.client_ca: not PEM")
+    certificate, private_key, client_ca = (
+        fields.pem("certificate"),
+        fields.pem("private_key"),
+        fields.maybe_pem("client_ca"),
+    )
     keys = fields.text_map("api_keys")
     for name, key in keys.items():
         if not is_node_name(name) or not API_KEY.fullmatch(key):
