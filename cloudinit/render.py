@@ -37,6 +37,7 @@ PACKAGES = (
 GATEWAY_PACKAGES = (*PACKAGES, "python3-jwt", "nginx", "dnsmasq-base")
 EXTERNAL_PACKAGES = tuple(package for package in PACKAGES if package != "unattended-upgrades")
 """Upgrades are the affair of whoever made such machines, and so is their firewall: nftables is for groups alone."""
+HEALTH = "hybridnet-health.timer"
 TOKEN_VARIABLE = "HYBRIDNET_JOIN_TOKEN"
 """The environment variable that :func:`render_external`'s script finds the pool's join token in."""
 JOIN_SECONDS = 300
@@ -151,7 +152,7 @@ def render_gateway(boot: GatewayBoot) -> str:
     return _document(
         "gateway",
         GATEWAY_PACKAGES,
-        ("nftables", "wg-quick@wg0", "hybridnet", "hybridnet-dns"),
+        ("nftables", "wg-quick@wg0", "hybridnet", "hybridnet-dns", HEALTH),
         [
             _File("/etc/systemd/system/nginx.service.d/condition.conf", NGINX_CONDITION),
             _File("/etc/needrestart/restart.d/nginx.service", NGINX_RENEWAL, "0755"),
@@ -180,7 +181,7 @@ def render_spoke(boot: SpokeBoot) -> str:
     return _document(
         "spoke",
         PACKAGES,
-        ("nftables", "wg-quick@wg0", "hybridnet"),
+        ("nftables", "wg-quick@wg0", "hybridnet", HEALTH),
         [
             _File("/etc/hybridnet/ca.pem", boot.ca_pem),
             _config("spoke", boot.name, f"{boot.gateway_address}:{CONTROL_PORT}", boot.signing_public_key),
@@ -205,7 +206,7 @@ def render_pool(boot: PoolBoot) -> str:
     return _document(
         "pool",
         PACKAGES,
-        ("nftables", "hybridnet"),
+        ("nftables", "hybridnet", HEALTH),
         [
             _File("/etc/hybridnet/ca.pem", boot.ca_pem),
             config,
@@ -240,6 +241,7 @@ def render_external(boot: ExternalBoot) -> str:
             packages=EXTERNAL_PACKAGES,
             seconds=JOIN_SECONDS,
             token=TOKEN_VARIABLE,
+            health=HEALTH,
         )
     )
     return f"{script}\n"

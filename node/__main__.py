@@ -7,9 +7,13 @@ from __future__ import annotations
 
 import sys
 
+from node import watchdog
+
 
 def main(arguments: list[str]) -> int:
     """Run what the arguments say; the exit status. Imports only the role's modules: a boot waits for them."""
+    if arguments[1:2] != ["check"]:
+        watchdog.OWN.start()
     match arguments:
         case ["gateway", "check"]:
             from node.gateway.boot import check

@@ -12,6 +12,8 @@ from typing import Any, cast
 from node.log import say
 
 SCHEMA_VERSION = 1
+SOCKET = "local.sock"
+"""In the gateway's state: where its service answers root on the same machine."""
 
 
 class StateError(Exception):

@@ -44,8 +44,8 @@ first is missed."""
 class Firewall(Protocol):
     """The host's firewall; raises WireGuardError."""
 
-    def keep(self, roster: Roster, name: str) -> bool:
-        """Make the sets hold what ``roster`` says for the gateway ``name``; whether anything had to change."""
+    def keep(self, roster: Roster, name: str) -> str:
+        """Make the sets hold what ``roster`` says for the gateway ``name``: what had to change, empty for nothing."""
         ...
 
 
@@ -169,7 +169,7 @@ class NftTool:
         self._rules = rules
         self._told: set[str] = set()
 
-    def keep(self, roster: Roster, name: str) -> bool:
+    def keep(self, roster: Roster, name: str) -> str:
         desired = desired_sets(roster, name)
         flushed = False
         try:
@@ -187,7 +187,7 @@ class NftTool:
         wrong = {each: elements for each, elements in desired.items() if observed.get(each) != elements}
         if wrong:
             run(["nft", "-f", "-"], script(wrong))
-        return flushed or bool(wrong)
+        return ", ".join([*(["the whole table"] if flushed else []), *sorted(wrong)])
 
     @staticmethod
     def _list() -> str:

@@ -11,7 +11,8 @@ import base64
 import hashlib
 import hmac
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Network
 from typing import Any
 
@@ -23,6 +24,8 @@ LIMIT = 32 * 1024
 """Bytes of a request."""
 POSSESSION = "X-Hybridnet-Possession"
 """Header with :func:`possession` of the request's body."""
+NAME = "X-Hybridnet-Name"
+"""Header of who shows that on the internet: its node's name."""
 _KEY_PURPOSE = b"hybridnet join 1\n"
 
 
@@ -67,6 +70,8 @@ class Request:
 class Answer:
     """What the machine needs for its tunnel. ``overlay`` gives the prefix length, ``mtu`` is in bytes.
 
+    ``keys`` are by public key those that some of ``peers`` have come to use in the place of these.
+
     ``secret`` authenticates what it asks through the tunnel; ``ticket`` (base64) gives it its address again from a
     gateway that has lost its disk. ``control`` is the gateway's control plane on the overlay.
     """
@@ -79,6 +84,7 @@ class Answer:
     peers: tuple[Peer, ...]
     secret: str
     ticket: str
+    keys: Mapping[str, str] = field(default_factory=dict[str, str])
 
 
 def _packed(document: dict[str, Any]) -> bytes:
@@ -136,6 +142,7 @@ def answer_body(answer: Answer) -> bytes:
                     "endpoint": peer.endpoint,
                     "allowed_ips": [str(network) for network in peer.allowed_ips],
                     "keepalive": peer.keepalive or 0,
+                    **({"key": answer.keys[peer.public_key]} if peer.public_key in answer.keys else {}),
                 }
                 for peer in answer.peers
             },
@@ -149,15 +156,17 @@ def parse_answer(body: bytes) -> Answer:
     """The answer in ``body``; JoinError when it is none."""
     try:
         fields = _versioned("answer", body)
+        peers = [_peer(key, peer) for key, peer in fields.objects("peers").items()]
         answer = Answer(
             fields.text("name"),
             fields.address("address"),
             fields.network("overlay"),
             fields.number("mtu", 576, 9000),
             fields.address("control"),
-            tuple(_peer(key, peer) for key, peer in fields.objects("peers").items()),
+            tuple(peer for peer, _ in peers),
             fields.text("secret"),
             fields.text("ticket"),
+            {peer.public_key: key for peer, key in peers if key is not None},
         )
         fields.end()
     except FieldError as error:
@@ -193,13 +202,18 @@ def _proof(fields: Fields | None) -> Proof | None:
     return proof
 
 
-def _peer(key: str, fields: Fields) -> Peer:
+def _peer(key: str, fields: Fields) -> tuple[Peer, str | None]:
+    """A peer, and the key that it uses if that is another one."""
     if not is_wireguard_key(key):
         raise FieldError("peers: not a WireGuard key")
     endpoint, allowed = fields.endpoint("endpoint"), fields.sources("allowed_ips")
     keepalive = fields.number("keepalive", 0, 65535)
+    # States and gateways from before keys changed have none.
+    used = fields.maybe_text("key") if "key" in fields.names() else None
     fields.end()
-    return Peer(key, endpoint, allowed, keepalive or None)
+    if used is not None and not is_wireguard_key(used):
+        raise FieldError("peers: not a WireGuard key")
+    return Peer(key, endpoint, allowed, keepalive or None), used
 
 
 def possession(private_key: str, public_key: str, body: bytes) -> str:

@@ -6,5 +6,5 @@ import sys
 
 
 def say(text: str) -> None:
-    """A line for the journal, which keeps what services write to standard error."""
-    print(text, file=sys.stderr, flush=True)
+    """A line for the journal, which keeps what services write to standard error; in one piece."""
+    print(f"{text}\n", end="", file=sys.stderr, flush=True)

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import hashlib
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from node import stage0
+from node import files, stage0
+from node.log import say
+
+CHECK_SECONDS = 25.0
+"""Of a self-check; one that takes longer hangs."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +42,15 @@ def store(public_key: str, headers: Mapping[str, str], body: bytes) -> tuple[int
     return stage0.store(public_key, headers, body)
 
 
+def resigned(found: Release, headers: Mapping[str, str]) -> Release:
+    """``found`` with the signature of ``headers``, by which it was stored again: the stack's key may be another one."""
+    signature = headers["X-Hybridnet-Signature"]
+    if int(headers["X-Hybridnet-Number"]) != found.number or signature == found.signature:
+        return found
+    files.write_text(stage0.RELEASES / str(found.number) / "signature", signature)
+    return replace(found, signature=signature)
+
+
 def newer_than(number: int) -> int | None:
     """The newest release on disk that is newer and has not failed here."""
     return next((each for each in stage0.numbers() if each > number and not stage0.has(each, "bad")), None)
@@ -54,22 +69,49 @@ def failed() -> tuple[int, str] | None:
     return number, (stage0.RELEASES / str(number) / "bad").read_text() or "it never became healthy"
 
 
+def leave_newer(number: int) -> None:
+    """Never run a newer release again, now that stage 0 has just started this one: newer ones kept ending.
+
+    Else this one would give way to them once more, and again and again.
+    """
+    for each in stage0.numbers():
+        if each > number and not stage0.has(each, "bad"):
+            _fail(each, "it kept ending soon after it was healthy")
+
+
 class Trial:
     """The self-check of a newer release, in a process of its own beside the running one."""
 
     def __init__(self, number: int, role: str) -> None:
         self.number = number
         self._place = stage0.RELEASES / str(number)
+        self._end = time.monotonic() + CHECK_SECONDS
         self._process = subprocess.Popen([sys.executable, "-m", "node", role, "check"], cwd=self._place)
 
     def passed(self) -> bool | None:
-        """Whether it found nothing wrong; None while it is at work. A release that failed is marked and never run."""
+        """Whether it found nothing wrong; None while it is at work. A release that failed is marked and never run.
+
+        One whose check was told to end is not: systemd tells every process of a service that it stops.
+        """
         status = self._process.poll()
-        if status:
-            (self._place / "bad").write_text(f"its self-check ended with status {status}")
-        return None if status is None else status == 0
+        if status is None and time.monotonic() < self._end:
+            return None
+        if status is None:
+            self.end()
+            _fail(self.number, f"its self-check hung for {CHECK_SECONDS:.0f} s")
+        elif status == -signal.SIGTERM:
+            say(f"the self-check of release {self.number} was ended from outside")
+        elif status:
+            _fail(self.number, f"its self-check ended with status {status}")
+        return status == 0
 
     def end(self) -> None:
-        """End the check. Asked again, it has not passed."""
+        """End the check."""
         self._process.kill()
         self._process.wait()
+
+
+def _fail(number: int, reason: str) -> None:
+    """Never run a release again on this machine."""
+    (stage0.RELEASES / str(number) / "bad").write_text(reason)
+    say(f"release {number} failed: {reason}")

@@ -18,7 +18,7 @@ from typing import Protocol
 from node.firewall import merged, text_of
 from node.log import say
 from node.network_document import NUDGE_PORT
-from node.wireguard import INTERFACE, WireGuardError, run
+from node.wireguard import INTERFACE, SECOND, WireGuardError, run
 from overlay.addresses import network6
 from overlay.groups import LOADBALANCER, is_administrator, members_of, reaches
 from overlay.model import CONTROL_PORT, Network, Node, gateways_of, host_network
@@ -26,6 +26,8 @@ from overlay.model import CONTROL_PORT, Network, Node, gateways_of, host_network
 TABLE = "inet hybridnet_groups"
 _SERVING_PORT = 443
 _NAMES_PORT = 53
+_TUNNELS = f'{{ "{INTERFACE}", "{SECOND}" }}'
+"""Both interfaces: the second one is there while somebody's key changes."""
 _REJECT = "reject with icmpx type admin-prohibited"
 _COMMON = f"""\
   chain begun {{
@@ -48,14 +50,14 @@ _COMMON = f"""\
 _GATEWAY = f"""\
   chain input {{
     type filter hook input priority 10;
-    iifname != {INTERFACE} accept
+    iifname != {_TUNNELS} accept
     jump begun
     jump of_gateway
 %s    {_REJECT}
   }}
   chain forward {{
     type filter hook forward priority 10;
-    iifname != {INTERFACE} oifname != {INTERFACE} accept
+    iifname != {_TUNNELS} oifname != {_TUNNELS} accept
     jump begun
 %s    {_REJECT}
   }}
@@ -63,7 +65,7 @@ _GATEWAY = f"""\
 _SHUT = f"""\
   chain forward {{
     type filter hook forward priority 10;
-    oifname != {INTERFACE} accept
+    oifname != {_TUNNELS} accept
     jump begun
     ip saddr %s {_REJECT}
   }}
@@ -80,16 +82,16 @@ _SPOKE = f"""\
   }}
   chain input {{
     type filter hook input priority 10;
-    iifname {INTERFACE} jump incoming
+    iifname {_TUNNELS} jump incoming
   }}
   chain forward {{
     type filter hook forward priority 10;
-    iifname {INTERFACE} jump incoming
-    oifname {INTERFACE} jump outgoing
+    iifname {_TUNNELS} jump incoming
+    oifname {_TUNNELS} jump outgoing
   }}
   chain output {{
     type filter hook output priority 10;
-    oifname {INTERFACE} jump outgoing
+    oifname {_TUNNELS} jump outgoing
   }}
 """
 """Containers' packets are forwarded, to and from other addresses than the tunnel's."""

@@ -7,18 +7,20 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Callable
 
 from node import config as machine
 from node import release
-from node.control import ControlPlane, trust
+from node.control import ControlPlane
+from node.exporter.node import exporter
 from node.follow import Follower
+from node.health.reporter import Reporter
 from node.log import say
 from node.network import tunnel_file
 from node.network.agent import Myself
 from node.network.asker import Doorway
 from node.network.running import machine_parts, network
-from node.pulse import OrphanedError, Pulse
+from node.pulse import SIGN, OrphanedError, Pulse
+from node.trust.trust import Trust
 from node.workers import Workers
 
 _BEAT_SECONDS = 0.5
@@ -59,18 +61,20 @@ def check() -> None:
 
 def main(pulse: int) -> int:
     """Run the agent with stage 0's pipe; the exit status."""
-    config, stop, line, is_ended = machine.load(), threading.Event(), Pulse(pulse), False
-    tls, own, workers = trust(config.files), Own(config), Workers(stop)
-    running = network(config, tls, machine_parts(), own.myself, own.doorway, stop)
+    config, stop, is_ended = machine.load(), threading.Event(), False
+    line = Pulse(pulse, config.state / SIGN)
+    trust, own, workers = Trust.of(config), Own(config), Workers(stop)
+    trust.load()
+    parts, number = machine_parts(config.state), release.running().number
+    release.leave_newer(number)
+    running = network(config, trust, parts, own.myself, own.doorway, stop)
+    shown = exporter(running, "spoke", number)
 
     def gateways() -> list[ControlPlane]:
         hosts = running.agent.controls() or [config.control[0]]
-        return [ControlPlane(host, config.control[1], tls) for host in hosts]
+        return [ControlPlane(host, config.control[1], trust.tls) for host in hosts]
 
-    number = release.running().number
-
-    def follow(beat: Callable[[], None]) -> None:
-        Follower(config, number, gateways, stop, beat).run()
+    follower = Follower(config, trust, number, gateways, stop)
 
     def end(*_: object) -> None:
         # Not `stop`: it could wait for a lock that the interrupted code holds.
@@ -79,10 +83,14 @@ def main(pulse: int) -> int:
 
     for each in (signal.SIGTERM, signal.SIGINT):
         signal.signal(each, end)
-    for run in (running.rounds, running.questions, follow):
+    reporter = Reporter(gateways, stop)
+    for run in (running.rounds, running.questions, follower.run, shown.run, reporter.run):
         workers.start(run)
     try:
         while not is_ended and not stop.wait(_BEAT_SECONDS):
+            if hung := workers.hung():
+                say(f"{hung} hangs, so this release ends")
+                return 1
             if workers.are_well():
                 line.beat()
     except OrphanedError:

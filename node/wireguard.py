@@ -13,6 +13,8 @@ from typing import NamedTuple, Protocol
 from overlay.model import Prefix
 
 INTERFACE = "wg0"
+SECOND = "wg1"
+"""Is there while a key changes (``node.tunnels``)."""
 _TIMEOUT = 10.0
 _PEERS_A_COMMAND = 500
 """Keeps a command line under the kernel's limit (execve(2): 2 MiB with the default stack)."""
@@ -129,22 +131,22 @@ def run(command: Iterable[str], text: str | None = None) -> str:
 class WgTool:
     """The machine's own interface, through wg(8) and ip(8)."""
 
-    def __init__(self, interface: str = INTERFACE) -> None:
-        self._interface = interface
+    def __init__(self, name: str = INTERFACE) -> None:
+        self.name = name
 
     def peers(self) -> Mapping[str, PeerState]:
-        return parse_dump(run(["wg", "show", self._interface, "dump"]))
+        return parse_dump(run(["wg", "show", self.name, "dump"]))
 
     def apply(self, changes: Sequence[Change]) -> None:
         for start in range(0, len(changes), _PEERS_A_COMMAND):
             words = [word for change in changes[start : start + _PEERS_A_COMMAND] for word in arguments(change)]
-            run(["wg", "set", self._interface, *words])
+            run(["wg", "set", self.name, *words])
 
     def mtu(self) -> int:
         try:
-            return int(Path(f"/sys/class/net/{self._interface}/mtu").read_text())
+            return int(Path(f"/sys/class/net/{self.name}/mtu").read_text())
         except OSError as error:
-            raise WireGuardError(f"no interface {self._interface}") from error
+            raise WireGuardError(f"no interface {self.name}") from error
 
     def set_mtu(self, mtu: int) -> None:
-        run(["ip", "link", "set", "dev", self._interface, "mtu", str(mtu)])
+        run(["ip", "link", "set", "dev", self.name, "mtu", str(mtu)])

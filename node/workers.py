@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable
 
-HUNG_SECONDS = 60.0
+HUNG_SECONDS = 25.0
 """Without a sign for this long a worker counts as hung; whatever one waits for takes ten seconds at most."""
 Beat = Callable[[], None]
 
@@ -37,15 +37,24 @@ class Workers:
                 self._stop.set()
                 raise
 
-        self._threads.append(threading.Thread(target=guarded, daemon=True))
+        self._threads.append(threading.Thread(target=guarded, name=_name(run), daemon=True))
         self._threads[-1].start()
 
     def are_well(self) -> bool:
         """Whether each has given a sign, and not long ago."""
+        return None not in self._seen.values() and self.hung() is None
+
+    def hung(self) -> str | None:
+        """The name of a worker that gives no sign any more."""
         now = self._ticks()
-        return all(seen is not None and now - seen < HUNG_SECONDS for seen in self._seen.values())
+        late = (number for number, seen in self._seen.items() if seen is not None and now - seen >= HUNG_SECONDS)
+        return next((self._threads[number].name for number in late), None)
 
     def join(self, seconds: float) -> None:
         """Give each some time to end."""
         for thread in self._threads:
             thread.join(seconds)
+
+
+def _name(run: object) -> str:
+    return str(getattr(run, "__qualname__", type(run).__name__))

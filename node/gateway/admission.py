@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import sqlite3
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -34,6 +35,7 @@ FLUSH_SECONDS = 2.0
 STORE_RETRY_SECONDS = 10
 _FREE = (421, 429, 503)
 """What costs nothing: another gateway is asked, or only time mends it."""
+_NO_TOKEN = "unknown join token"
 _T = TypeVar("_T")
 
 
@@ -97,6 +99,8 @@ class Admission:
         self._seal = seal
         self._private_key = private_key
         self._google = google
+        self.joined: Counter[str] = Counter()
+        """By pool, how many machines have got a lease since the service's start."""
         self._strangers = Buckets(60, 1.0)
         """Failures by source of those without a valid token."""
         self._unproven = Buckets(60, 1.0)
@@ -106,11 +110,13 @@ class Admission:
         behind, and nobody else can make it pay."""
 
     def pools_of(self, token: str | None) -> list[Pool]:
-        """The pools whose join token this is."""
+        """The pools whose join token this is; none once a machine was revoked that came with it."""
         kept = self._network.rosters.kept
         if kept is None or token is None:
             return []
         digest = token_digest(token)
+        if digest in self._network.revocations.tokens:
+            return []
         return [pool for pool in kept.roster.pools if pool.token_sha256 == digest]
 
     def admit(self, source: str, token: str | None) -> None:
@@ -167,7 +173,7 @@ class Admission:
         if length is not None and length > joining.LIMIT:
             raise Refusal(413, f"a join has at most {joining.LIMIT} bytes")
         if token is None:
-            raise Refusal(403, "no join token")
+            raise Refusal(403, "no join token", kind="token")
         body = await read()
         request, ticket = self._parsed(token, body)
         attempt.about |= {"pool": request.pool, "public_key": request.public_key, "instance_id": request.instance_id}
@@ -179,7 +185,7 @@ class Admission:
         except joining.JoinError as error:
             raise Refusal(400, str(error)) from None
         if not is_possessed:
-            raise Refusal(403, f"{joining.POSSESSION}: not by the holder of public_key")
+            raise Refusal(403, f"{joining.POSSESSION}: not by the holder of public_key", kind="possession")
         attempt.buckets, attempt.payer = self._members, f"{request.pool} {request.public_key}"
         self._check(attempt.buckets, attempt.payer)
         joined = await self._leased(request, ticket)
@@ -193,12 +199,12 @@ class Admission:
         try:
             request = joining.parse_request(body)
         except joining.JoinError as error:
-            raise (Refusal(400, str(error)) if pools else Refusal(403, "unknown join token")) from None
+            raise (Refusal(400, str(error)) if pools else Refusal(403, _NO_TOKEN, kind="token")) from None
         ticket = self._seal.open(request.ticket) if self._seal and request.ticket else None
         if ticket and (ticket.pool, ticket.public_key) != (request.pool, request.public_key):
             ticket = None
         if request.pool not in pools and ticket is None:
-            raise Refusal(403, "the join token is another pool's" if pools else "unknown join token")
+            raise Refusal(403, "the join token is another pool's" if pools else _NO_TOKEN, kind="token")
         return request, ticket
 
     def _check_home(self, request: joining.Request) -> None:
@@ -217,7 +223,8 @@ class Admission:
         raise Misdirected(home.name, f"https://{host}:{self._network.config.control[1]}", home.public_key)
 
     async def _leased(self, request: joining.Request, ticket: Ticket | None) -> Joined:
-        leases = self._network.leases
+        leases, revocations = self._network.leases, self._network.revocations
+        revocations.check(request)
         if leases.examine(request):
             evidence = None
         else:
@@ -228,6 +235,7 @@ class Admission:
             evidence = await identity.verified(pool, request, self._google)
 
         def change() -> Joined:
+            revocations.check(request)
             joined = leases.join(request, ticket, evidence, self.is_working)
             self._tell(joined)
             return joined
@@ -253,7 +261,11 @@ class Admission:
         lease = joined.lease
         for old in joined.superseded:
             self._audit.lease("supersede", old, reason=f"joined under another key as {lease.name}")
+        if self._network.rotation:
+            # The machine forgets its own, too: whatever either end has lost, they find each other.
+            self._network.rotation.forget(self._network, lease.name)
         if joined.is_new:
+            self.joined[lease.pool] += 1
             self._audit.lease("join", lease, instance_id=lease.instance_id, public_key=lease.public_key)
         else:
             self._audit.rejoin(lease)
@@ -268,13 +280,15 @@ class Admission:
 
     def _answer(self, roster: Roster, lease: Lease, seal: Seal) -> joining.Answer:
         ticket = Ticket(lease.id, lease.pool, lease.public_key, lease.instance_id, str(lease.address), lease.name)
+        peers, rotation = tuple(self._network.member_peers(lease)), self._network.rotation
         return joining.Answer(
             lease.name,
             lease.address,
             roster.network.overlay,
             roster.mtu,
             self._network.config.control[0],
-            tuple(self._network.member_peers(lease)),
+            peers,
             seal.secret(lease.id, lease.public_key),
             seal.seal(ticket),
+            rotation.used(peer.public_key for peer in peers) if rotation else {},
         )

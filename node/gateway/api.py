@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from functools import partial
 from http import HTTPStatus
 from ipaddress import ip_address
@@ -11,9 +11,14 @@ from typing import Any, Protocol
 
 from aiohttp import web
 
+from node.gateway.conditions import Conditions
+from node.gateway.counts import Counts
 from node.gateway.lease import Refusal
 from node.gateway.network_api import Informant, network_routes
-from node.gateway.pool_api import Joins, Leaseholders, bearer, refused, routes, source
+from node.gateway.offers import Offers
+from node.gateway.pool_api import Joins, Leaseholders, RefusalAnswer, bearer, header, refused, routes, source
+from node.gateway.targets import Targets
+from node.joining import NAME, POSSESSION
 
 LIMIT = 4 << 20
 """Bytes of a roster or an archive."""
@@ -22,6 +27,7 @@ _BODIES = 16
 _BODY_SECONDS = 20.0
 NUMBER = "X-Hybridnet-Number"
 SIGNATURE = "X-Hybridnet-Signature"
+"""Header of the node that shows its key, and has no body to say it in."""
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
@@ -30,17 +36,12 @@ class Service(Protocol):
 
     def status(self, *, with_peers: bool) -> dict[str, Any]: ...
 
-    async def offer_roster(self, body: bytes, signature: str | None) -> tuple[int, str]: ...
-
-    async def offer_credentials(self, body: bytes, signature: str | None) -> tuple[int, str]: ...
-
-    async def offer_release(self, headers: Mapping[str, str], body: bytes) -> tuple[int, str]: ...
-
-    def release_archive(self) -> tuple[bytes, dict[str, str]]: ...
-
     def is_overlay(self, address: str) -> bool: ...
 
     def is_administrator(self, source: str) -> bool: ...
+
+    @property
+    def offers(self) -> Offers: ...
 
     @property
     def joins(self) -> Joins: ...
@@ -49,7 +50,16 @@ class Service(Protocol):
     def members(self) -> Leaseholders: ...
 
     @property
+    def counts(self) -> Counts: ...
+
+    @property
     def directory(self) -> Informant: ...
+
+    @property
+    def conditions(self) -> Conditions: ...
+
+    @property
+    def targets(self) -> Targets: ...
 
 
 def _answer(status: int, reason: str) -> web.Response:
@@ -63,6 +73,11 @@ async def _in_json(request: web.Request, handler: Handler) -> web.StreamResponse
         return await handler(request)
     except web.HTTPException as error:
         return _answer(error.status, HTTPStatus(error.status).phrase.lower())
+
+
+async def _count(counts: Counts, request: web.Request, answer: web.StreamResponse) -> None:  # noqa: ARG001
+    if isinstance(answer, RefusalAnswer):
+        counts.refuse(answer.kind)
 
 
 def _came_by_tunnel(service: Service, request: web.Request) -> bool:
@@ -81,10 +96,24 @@ def _check_token(service: Service, request: web.Request) -> None:
     try:
         service.joins.admit(who, token)
         if not service.joins.pools_of(token):
-            raise Refusal(403, "only over the overlay, or with a join token")
+            raise Refusal(403, "only over the overlay, or with a join token", kind="token")
     except Refusal as refusal:
         service.joins.failed(who, refusal, path=request.path)
         raise
+
+
+def _check_stranger(service: Service, request: web.Request) -> None:
+    """Refusal unless a machine asks on the internet that may join, or that is a declared node.
+
+    A declared node's tunnel does not work while it has not heard of another key of this gateway's.
+    """
+    if POSSESSION not in request.headers:
+        _check_token(service, request)
+        return
+    try:
+        service.directory.admit(header(request, NAME) or "", header(request, POSSESSION))
+    except Refusal as refusal:
+        raise service.directory.failed(source(request), refusal, path=request.path) from None
 
 
 def application(service: Service) -> web.Application:
@@ -102,14 +131,14 @@ def application(service: Service) -> web.Application:
             except asyncio.TimeoutError:
                 raise web.HTTPRequestTimeout from None
 
-    async def put_roster(request: web.Request) -> web.Response:
-        return _answer(*await service.offer_roster(await body_of(request), request.headers[SIGNATURE]))
+    def taking(offer: Callable[[bytes, str | None], Awaitable[tuple[int, str]]]) -> Handler:
+        async def put(request: web.Request) -> web.Response:
+            return _answer(*await offer(await body_of(request), request.headers[SIGNATURE]))
 
-    async def put_credentials(request: web.Request) -> web.Response:
-        return _answer(*await service.offer_credentials(await body_of(request), request.headers[SIGNATURE]))
+        return put
 
     async def put_release(request: web.Request) -> web.Response:
-        return _answer(*await service.offer_release(request.headers, await body_of(request)))
+        return _answer(*await service.offers.release(request.headers, await body_of(request)))
 
     async def get_status(request: web.Request) -> web.Response:
         is_member = "brief" not in request.query and _came_by_tunnel(service, request)
@@ -119,23 +148,28 @@ def application(service: Service) -> web.Application:
     async def get_release(request: web.Request) -> web.Response:
         if not _came_by_tunnel(service, request):
             try:
-                _check_token(service, request)
+                _check_stranger(service, request)
             except Refusal as refusal:
                 return refused(refusal)
-        archive, headers = service.release_archive()
+        archive, headers = service.offers.archive()
         return web.Response(body=archive, headers=headers, content_type="application/gzip")
 
     by_tunnel = partial(_came_by_tunnel, service)
     app = web.Application(client_max_size=LIMIT, middlewares=[_in_json])
+    app.on_response_prepare.append(partial(_count, service.counts))
     app.add_routes(
         [
-            web.put("/v1/roster", put_roster),
-            web.put("/v1/credentials", put_credentials),
+            web.put("/v1/roster", taking(service.offers.roster)),
+            web.put("/v1/credentials", taking(service.offers.credentials)),
+            web.put("/v1/signing", taking(service.offers.signing)),
+            web.put("/v1/certificate", taking(service.offers.certificate)),
             web.put("/v1/release", put_release),
             web.get("/v1/status", get_status),
             web.get("/v1/release", get_release),
             *routes(service.joins, service.members, by_tunnel),
             *network_routes(service.directory, by_tunnel),
+            *service.conditions.routes(by_tunnel),
+            *service.targets.routes("/v1/targets", by_tunnel),
         ]
     )
     return app

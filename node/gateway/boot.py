@@ -13,13 +13,19 @@ from node.files import StateError
 from node.firewall import Firewall, NftTool
 from node.gateway.names import FOLDER, GatewayNames, SystemdDns
 from node.gateway.network import Network
+from node.gateway.rotation import Rotation, takes_second
 from node.log import say
 from node.names import ResolvedNames
-from node.network import addresses6
+from node.network import addresses6, tunnel_file
 from node.network.addresses6 import Addresses6, Ip6
 from node.ping import Pinger
-from node.pulse import OrphanedError, Pulse
+from node.pulse import SIGN, OrphanedError, Pulse
 from node.segments import NftSegments, Segments
+from node.tunnels.device import SecondDevice, first_device
+from node.tunnels.enrolment import Enrolment
+from node.tunnels.own import KEYS, OwnKeys
+from node.tunnels.routes import IpRoutes
+from node.tunnels.tunnels import Tunnels
 from node.wireguard import WgTool, WireGuardError
 from overlay.addresses import address6, network6
 from overlay.roster import Roster
@@ -40,7 +46,7 @@ class Rules:
         self._addresses = addresses
         self._problem = ""
 
-    def keep(self, roster: Roster, name: str) -> bool:
+    def keep(self, roster: Roster, name: str) -> str:
         network, me = roster.network, roster.node(name)
         has_changed = self._segments.keep(network, roster.nodes, me)
         own6 = None
@@ -55,7 +61,7 @@ class Rules:
         if problem and problem != self._problem:
             say(problem)
         self._problem = problem
-        return self._firewall.keep(roster, name) or has_changed
+        return ", ".join(filter(None, ["groups" if has_changed else "", self._firewall.keep(roster, name)]))
 
 
 def naming(network: Network) -> Callable[[], None]:
@@ -93,19 +99,25 @@ def check() -> None:
 
     It looks at nothing that the running release might find broken too: a newer one may be what mends it.
     """
-    from node.gateway import service
+    from node.gateway import serve
 
     network = Network(machine.load(), WgTool(), Rules(NftTool(), NftSegments(), Ip6()))
     network.load(read_only=True)
     network.rosters.verify()
     network.plan()
     network.leases.close()
-    say(f"the state and {service.__name__} are well")
+    say(f"the state and {serve.__name__} are well")
 
 
 def main(pulse: int, listener: int) -> int:
     """Run the service with stage 0's pipe and listening socket; the exit status."""
-    network = Network(machine.load(), WgTool(), Rules(NftTool(), NftSegments(), Ip6()))
+    config = machine.load()
+    enrolment = Enrolment(tunnel_file.path())
+    own = OwnKeys(config.state / KEYS, enrolment)
+    own.load(enrolment.since)
+    tunnels = Tunnels(first_device(), SecondDevice(config.state), IpRoutes(), own)
+    rotation = Rotation(tunnels, config.name, config.state, is_able=takes_second())
+    network = Network(config, tunnels, Rules(NftTool(), NftSegments(), Ip6()), rotation=rotation)
     try:
         network.load()
     except StateError as error:
@@ -116,14 +128,16 @@ def main(pulse: int, listener: int) -> int:
 
     import asyncio
 
-    from node.gateway.service import serve
+    from node import release
+    from node.gateway.serve import serve
     from node.gateway.serving.nginx import SystemdNginx
 
+    release.leave_newer(release.running().number)
     try:
         network.rosters.verify()
         os.set_inheritable(listener, False)
         sock, nginx = socket.socket(fileno=listener), SystemdNginx()
-        asyncio.run(serve(network, pinger, Pulse(pulse), sock, nginx, naming(network)))
+        asyncio.run(serve(network, pinger, Pulse(pulse, network.config.state / SIGN), sock, nginx, naming(network)))
     except StateError as error:
         say(str(error))
         return 1

@@ -60,5 +60,6 @@ class Cleanup:
 
     @staticmethod
     def _why_not(leases: Sequence[Lease], healthy: Set[IPv4Address], spokes: Collection[IPv4Address]) -> str | None:
+        """Without leases there is nothing to be kept from, though everybody else may be off, or boot just now."""
         peers = [*spokes, *(lease.address for lease in leases)]
-        return "no peer answers" if peers and healthy.isdisjoint(peers) else None
+        return "no peer answers" if leases and healthy.isdisjoint(peers) else None

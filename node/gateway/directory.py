@@ -6,6 +6,7 @@ import hashlib
 import json
 import secrets
 from collections.abc import Awaitable, Callable, Container
+from dataclasses import replace
 from ipaddress import IPv4Address
 
 from node import joining
@@ -14,24 +15,15 @@ from node.gateway.lease import Lease, Refusal
 from node.gateway.limits import Buckets
 from node.gateway.network import Network
 from node.gateway.rosters import Kept
-from node.network_document import (
-    NEIGHBOUR,
-    DocumentError,
-    Member,
-    Neighbour,
-    NeighbourLease,
-    NetworkDocument,
-    Packed,
-    Report,
-    Request,
-    SignedRoster,
-    neighbour_body,
-    parse_request,
-)
+from node.neighbour_document import NEIGHBOUR, Neighbour, NeighbourLease, neighbour_body
+from node.network_document import NetworkDocument, Own, Packed, Request, SignedRoster, parse_request
+from node.network_words import LATEST, NO_KEYS, DocumentError, Member, Report
 from overlay.model import Node
 
-Pressing = tuple[str, frozenset[str]]
-"""What a node is told to ask for at once: digest of what all are told, and its own links."""
+_LATEST = LATEST // 2
+"""No report has a later stamp: one that counts for more has to be possible."""
+Pressing = tuple[object, ...]
+"""What a node is told to ask for at once; equal to what was told before if there is nothing."""
 
 
 class Directory:
@@ -55,7 +47,7 @@ class Directory:
         self._audit = audit
         self._keep = keep
         self._on_report = on_report
-        self._asked = Buckets(20, 2.0)
+        self._asked = Buckets(20, 2.0, clock=network.ticks)
         """How often a node asks, by name: an answer is large."""
         self._strangers = Buckets(60, 1.0)
         """Failures by source, of those on the internet."""
@@ -86,13 +78,16 @@ class Directory:
         packed, links = self._shared(kept), self._links_of(kept, node.name)
         self.told[node.name] = self.pressing(node.name)
         newest = self._network.reports.of(node.name)
-        version = f"{packed.digest[:16]}.{_digest(sorted(links))[:8]}"
-        return packed.body(version, links, newest.stamp if newest else 0, with_roster=request.roster != kept.sha256)
+        own = self._own(node, links, newest.stamp if newest else 0)
+        version = f"{packed.digest[:16]}.{_digest(repr(replace(own, known=0)))[:8]}"
+        return packed.body(version, own, with_roster=request.roster != kept.sha256)
 
     def _admitted(self, node: Node | None, why_not: str) -> Node:
         """The node, if it may ask now; Refusal. From a gateway's address come its site's own machines, too."""
         if node is None or node.role == "gateway":
             raise Refusal(403, why_not)
+        if self._network.revocations.bars(node):
+            raise Refusal(403, "this node was revoked", kind="revoked")
         if not self._asked.take(node.name):
             raise Refusal(429, "this node asks too often", int(self._asked.wait(node.name)) + 1)
         return node
@@ -141,25 +136,46 @@ class Directory:
 
         Every gateway keeps all reports and tells them on, so none with more links than there are nodes is taken.
         """
-        if len(report.links) > len(self._network.whole.nodes()):
+        if len(report.links) > len(self._network.whole.nodes()) or report.stamp > _LATEST:
+            return
+        rotation = self._network.rotation
+        if rotation is not None and rotation.is_anothers(node.name, report.keys):
             return
         where = self._network.whole.gateway_of(node) if node.role == "spoke" else None
+        before = self._network.reports.of(node.name)
         if not self._network.take_reports([report]):
             return
         if where is not None and report.gateway in kept.gateways and report.gateway != where:
             self._network.hold(node.name, where)
             await self._keep()
             self._network.hold(node.name, where)
+        elif before is None or before.keys != report.keys:
+            # Whoever starts again has to know by which key the node is reached.
+            await self._keep()
         self._on_report()
 
     def _links_of(self, kept: Kept, name: str) -> frozenset[str]:
         return self._network.reports.links_of(name) if kept.roster.network.topology == "mesh" else frozenset()
 
+    def _own(self, node: Node, links: frozenset[str], known: int) -> Own:
+        rotation, key = self._network.rotation, node.public_key
+        if rotation is None:
+            return Own(links, known)
+        asked = rotation.rotate_asked(node.name)
+        return Own(links, known, rotation.applied(key), rotation.is_on_second(key), asked)
+
     def pressing(self, name: str) -> Pressing:
         """What the node is to be told without delay; another value whenever it should ask anew."""
-        kept = self._kept()
+        kept, rotation = self._kept(), self._network.rotation
         digest = self._shared(kept).digest if kept.roster.network.topology == "mesh" else kept.sha256
-        return digest, self._links_of(kept, name)
+        if rotation is None:
+            return digest, self._links_of(kept, name)
+        # In a mesh they are in the digest.
+        shown = {} if kept.roster.network.topology == "mesh" else rotation.shown(self._network)
+        keys = tuple(sorted(shown.items(), key=lambda each: each[0]))
+        identity = rotation.identity(name)
+        own = rotation.applied(identity), rotation.is_on_second(identity), rotation.rotate_asked(name)
+        return digest, self._links_of(kept, name), keys, own
 
     def forget_all_but(self, names: Container[str]) -> None:
         """Forget what nodes were told last that hang here no more."""
@@ -167,31 +183,54 @@ class Directory:
 
     def _shared(self, kept: Kept) -> Packed:
         whole, seen = self._network.whole, self._network.everywhere
-        key = kept.sha256, whole.version, seen
+        trust = self._network.trust
+        rotation = self._network.rotation
+        keys = rotation.shown(self._network) if rotation else {}
+        key = kept.sha256, kept.signature, trust.handovers, whole.version, seen, keys
         if self._packed is None or self._packed[0] != key:
             members = tuple(whole.all_members())
             roster = SignedRoster(kept.body, kept.signature)
-            self._packed = key, Packed(NetworkDocument("-", kept.sha256, roster, members, seen))
+            self._packed = (
+                key,
+                Packed(NetworkDocument("-", kept.sha256, roster, members, seen, keys=keys, signing=trust.handovers)),
+            )
         return self._packed[1]
+
+    def node_at(self, address: IPv4Address) -> Node | None:
+        """Who has an overlay address now."""
+        kept = self._network.rosters.kept
+        return None if kept is None else self._at(kept, address)
+
+    def admit(self, name: str, possession: str | None) -> None:
+        """Refusal for who is on the internet and does not show that it is the declared node ``name``."""
+        self._admitted(self._possessor(self._kept(), name, possession, b""), "not the holder of a node's key")
 
     # Other gateways.
 
-    def neighbour(self, source: str, possession: str | None, after: str | None) -> bytes | None:
-        """What the gateway at ``source`` is told, or None when it has it already; Refusal.
+    def neighbour(self, who: str, possession: str | None, after: str | None, *, by_tunnel: bool) -> bytes | None:
+        """What another gateway is told, or None when it has it already; Refusal.
 
-        It shows that it holds its key, since machines of its site's own network come from its address, too.
+        ``who`` is its overlay address, or on the internet its name. It shows that it holds its key, since machines of
+        its site's own network come from its address, too.
         """
-        asker = self._kept().by_address.get(IPv4Address(source))
+        kept = self._kept()
+        asker = kept.by_address.get(IPv4Address(who)) if by_tunnel else kept.gateways.get(who)
         if asker is None or asker.role != "gateway" or asker.name == self._network.config.name:
-            raise Refusal(403, "only another gateway, over the overlay")
+            raise Refusal(403, "only another gateway")
         if not self._is_held(asker, possession, NEIGHBOUR):
             raise Refusal(403, f"{joining.POSSESSION}: not by the holder of the gateway's key")
-        network = self._network
-        key = network.leases.version, network.reports.version, network.seen, self._kept().sha256
+        network, rotation = self._network, self._network.rotation
+        own, identity = (rotation.own, rotation.tunnels.own.identity) if rotation else (NO_KEYS, None)
+        on_second = tuple(rotation.gateways_on_second(network)) if rotation else ()
+        versions = network.leases.version, network.reports.version, network.revocations.version
+        key = versions, network.seen, kept.sha256, own, on_second
         if self._neighbour is None or self._neighbour[0] != key:
             version = f"{self._start}.{_digest([repr(key)])[:16]}"
             leases = tuple(told for lease in network.leases.live() if (told := self._told(lease)))
-            made = Neighbour(network.config.name, version, leases, network.seen, network.reports.all())
+            reports, revoked = network.reports.all(), network.revocations.all
+            made = Neighbour(
+                network.config.name, version, leases, network.seen, reports, own, on_second, revoked, identity
+            )
             self._neighbour = key, version, neighbour_body(made)
         _, version, body = self._neighbour
         return None if after == version else body

@@ -38,13 +38,18 @@ class Endpoints:
         except files.StateError as error:
             files.put_aside(error)
 
-    def remember(self, heard: Mapping[str, str], keys: Set[str]) -> None:
-        """Note where peers were heard from now, and forget all but ``keys``; the disk is touched only by a change."""
+    def remember(self, heard: Mapping[str, str], keys: Set[str]) -> list[tuple[str, str, str]]:
+        """Note where peers were heard from now, and forget all but ``keys``; the disk is touched only by a change.
+
+        Public key, old and new endpoint of those that were elsewhere before.
+        """
+        before = self.known
         now = {key: value for key, value in {**self.known, **heard}.items() if key in keys}
         if now != self.known:
             self.known, self._is_behind = now, True
         if len(now) <= MANY or self._clock() - self._written >= PAUSE_SECONDS:
             self.flush()
+        return [(key, old, now[key]) for key, old in before.items() if now.get(key, old) != old]
 
     def flush(self) -> None:
         """Bring the file up to what is known."""

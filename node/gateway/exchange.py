@@ -5,20 +5,20 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import Callable
-from ipaddress import IPv4Address
-from pathlib import Path
 
 import aiohttp
 
-from node.control import trust
 from node.gateway.network import Network
-from node.joining import POSSESSION, JoinError, possession
+from node.joining import NAME, POSSESSION, JoinError, possession
 from node.log import say
-from node.network_document import NEIGHBOUR, DocumentError, Neighbour, parse_neighbour
+from node.neighbour_document import NEIGHBOUR, Neighbour, parse_neighbour
+from node.network_words import DocumentError
 from overlay.model import Node
 
 ASK_SECONDS = 2.0
 TIMEOUT = 5.0
+SILENCE_SECONDS = 10.0
+"""Without an answer over the overlay for this long another gateway is asked on the internet."""
 PAUSE_SECONDS = 0.05
 """Between two questions, however often somebody nudges."""
 LIMIT = 16 << 20
@@ -39,6 +39,7 @@ class Exchange:
         self._nudged: dict[str, asyncio.Event] = {}
         self._wake = asyncio.Event()
         self._problems: dict[str, str] = {}
+        self._heard: dict[str, float] = {}
 
     def others(self) -> dict[str, Node]:
         """Name -> gateway, of all but this one."""
@@ -57,19 +58,17 @@ class Exchange:
 
     async def run(self) -> None:
         """Until cancelled."""
-        tls = _trust(self._network.config.files)
         try:
             while True:
                 self._wake.clear()
-                if tls is not None:
-                    self._match(tls)
+                self._match()
                 await self._wake.wait()
         finally:
             for _, task in self._tasks.values():
                 task.cancel()
             await asyncio.gather(*(task for _, task in self._tasks.values()), return_exceptions=True)
 
-    def _match(self, tls: ssl.SSLContext) -> None:
+    def _match(self) -> None:
         others = self.others()
         for name, (node, task) in list(self._tasks.items()):
             if others.get(name) != node:
@@ -78,14 +77,14 @@ class Exchange:
         for name, node in others.items():
             if name not in self._tasks:
                 self._nudged[name] = asyncio.Event()
-                self._tasks[name] = node, asyncio.create_task(self._follow(node, tls, self._nudged[name]))
+                self._tasks[name] = node, asyncio.create_task(self._follow(node, self._nudged[name]))
 
-    async def _follow(self, node: Node, tls: ssl.SSLContext, nudged: asyncio.Event) -> None:
+    async def _follow(self, node: Node, nudged: asyncio.Event) -> None:
         loop = asyncio.get_running_loop()
         while True:
             nudged.clear()
             try:
-                await self._ask(node, tls)
+                await self._ask(node, self._tls())
                 self._tell(node.name, "")
             except (aiohttp.ClientError, asyncio.TimeoutError, OSError, DocumentError, JoinError) as error:
                 self._tell(node.name, str(error) or type(error).__name__)
@@ -96,13 +95,21 @@ class Exchange:
             timer.cancel()
 
     async def _ask(self, node: Node, tls: ssl.SSLContext) -> None:
-        neighbours, config = self._network.neighbours, self._network.config
+        """Over the overlay; on the internet when that is silent: one of both may have another WireGuard key by now."""
+        neighbours, (own, port) = self._network.neighbours, self._network.config.control
         before = neighbours.answers.get(node.name)
         parameters = {"after": before.version} if before else {}
-        headers = (
-            {} if self._private_key is None else {POSSESSION: possession(self._private_key, node.public_key, NEIGHBOUR)}
-        )
-        body = await _got(node.address, config.control, tls, parameters, headers)
+        headers = {NAME: self._network.config.name}
+        if self._private_key is not None:
+            headers[POSSESSION] = possession(self._private_key, node.public_key, NEIGHBOUR)
+        try:
+            body = await _got(f"{node.address}:{port}", str(own), tls, parameters, headers)
+        except (aiohttp.ClientError, asyncio.TimeoutError, OSError):
+            if node.endpoint is None or not self._is_silent(node.name):
+                raise
+            host = node.endpoint.rpartition(":")[0]
+            body = await _got(f"{host}:{port}", None, tls, parameters, headers)
+        self._heard[node.name] = self._network.ticks()
         if body is None:
             neighbours.heard(node.name)
             return
@@ -110,9 +117,25 @@ class Exchange:
         if answer.name != node.name:
             raise DocumentError(f"it says that it is {answer.name}")
         version = neighbours.version
+        self._network.revocations.merge(answer.revocations)
         neighbours.take(answer)
         if neighbours.version != version:
             self._on_change()
+
+    def _is_silent(self, name: str) -> bool:
+        """Whether a gateway has not answered for a while."""
+        now = self._network.ticks()
+        return now - self._heard.setdefault(name, now) > SILENCE_SECONDS
+
+    def _tls(self) -> ssl.SSLContext:
+        """Trusts the stack's authority; ConnectionError on a gateway that was never told of one."""
+        try:
+            return self._network.trust.tls
+        except OSError as error:
+            raise ConnectionError(
+                f"the authority cannot be read ({error.strerror}): this gateway was made before there could be "
+                "several; bring the stack up, so that it is told, or raise its `revision`"
+            ) from None
 
     def _tell(self, name: str, problem: str) -> None:
         if problem and problem != self._problems.get(name):
@@ -123,16 +146,16 @@ class Exchange:
 
 
 async def _got(
-    address: IPv4Address,
-    own: tuple[IPv4Address, int],
+    place: str,
+    own: str | None,
     tls: ssl.SSLContext,
     parameters: dict[str, str],
     headers: dict[str, str],
 ) -> bytes | None:
-    """What the gateway at ``address`` tells, or None for nothing new. Asked from this one's own overlay address."""
-    connector = aiohttp.TCPConnector(ssl=tls, force_close=True, local_addr=(str(own[0]), 0))
+    """What the gateway at ``place`` (host:port) tells, or None for nothing new. ``own`` is the address to ask from."""
+    connector = aiohttp.TCPConnector(ssl=tls, force_close=True, local_addr=(own, 0) if own else None)
     timeout = aiohttp.ClientTimeout(total=TIMEOUT)
-    url = f"https://{address}:{own[1]}/v1/neighbour"
+    url = f"https://{place}/v1/neighbour"
     async with (
         aiohttp.ClientSession(connector=connector, timeout=timeout) as session,
         session.get(url, params=parameters, headers=headers) as answer,
@@ -144,15 +167,3 @@ async def _got(
         if (answer.content_length or LIMIT + 1) > LIMIT:
             raise ConnectionError("its answer is too large, or does not say how large it is")
         return await answer.read()
-
-
-def _trust(files: Path) -> ssl.SSLContext | None:
-    """Trusts the stack's CA; None on a gateway that does not have it."""
-    try:
-        return trust(files)
-    except OSError as error:
-        say(
-            f"{files / 'ca.pem'} cannot be read ({error.strerror}), so the other gateways are not asked for their "
-            "machines: this gateway was made before there could be several; raise its `revision`"
-        )
-        return None

@@ -1,26 +1,34 @@
-"""Which peers answer through the tunnel."""
+"""Which peers answer through the tunnel, and after how long."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Set
+from collections.abc import Callable, Iterable, Mapping, Set
 from ipaddress import IPv4Address
 from typing import Protocol
 
-MISSES = 2
+MISSES = 4
 """Probes in a row that a healthy peer may leave unanswered before it counts as unhealthy, itself included."""
+LATE_SECONDS = 0.9
+"""Who has not answered a probe for this long is probed again at once: so that the probes in a row take about a second
+each, and not as long as the time between two probes of a peer that answers."""
+_SLOWER, _FASTER = 0.25, 0.5
+"""How much a longer, and a shorter, round-trip time counts against those before: the first waits for a handshake."""
 
 
 class Probe(Protocol):
-    """Sends one echo request to each address, and tells who has answered since it was last asked."""
+    """Sends one echo request to each address, and tells who has answered since it was last asked.
+
+    With whoever has answered comes its round-trip time in seconds, or None when that is not known.
+    """
 
     def send(self, addresses: Iterable[IPv4Address]) -> None: ...
 
-    def answered(self) -> Set[IPv4Address]: ...
+    def answered(self) -> Mapping[IPv4Address, float | None]: ...
 
 
 class Health:
-    """The outcome of the probes; a peer is healthy from its first answer until two probes in a row find none.
+    """The outcome of the probes; a peer is healthy from its first answer until four probes in a row find none.
 
     ``clock`` is monotonic, in seconds.
     """
@@ -31,10 +39,18 @@ class Health:
         self._heard: set[IPv4Address] = set()
         self._misses: dict[IPv4Address, int] = {}
         self._silent_since: dict[IPv4Address, float] = {}
+        self._asked: dict[IPv4Address, float] = {}
+        """When a healthy peer's last probe was sent, while it is unanswered."""
+        self._rtt: dict[IPv4Address, float] = {}
 
     def collect(self) -> None:
         """Take in the answers that have come."""
-        self._heard |= self._probe.answered()
+        for address, took in self._probe.answered().items():
+            self._heard.add(address)
+            self._asked.pop(address, None)
+            if took is not None:
+                before = self._rtt.get(address, took)
+                self._rtt[address] = before + (_SLOWER if took > before else _FASTER) * (took - before)
 
     def round(self, addresses: Iterable[IPv4Address]) -> None:
         """Close the last round of these and begin their next one."""
@@ -48,8 +64,19 @@ class Health:
                 self._misses[address] = self._misses.get(address, MISSES) + 1
                 if self._misses[address] >= MISSES:
                     self._silent_since.setdefault(address, now)
+                    self._rtt.pop(address, None)
+            if self._misses[address] < MISSES:
+                self._asked[address] = now
+            else:
+                self._asked.pop(address, None)
         self._heard -= targets
         self._probe.send(targets)
+
+    def late(self) -> set[IPv4Address]:
+        """Healthy peers whose last probe is not answered yet, although it should be."""
+        self.collect()
+        before = self._clock() - LATE_SECONDS
+        return {address for address, asked in self._asked.items() if asked <= before}
 
     def unknown(self, addresses: Set[IPv4Address]) -> Set[IPv4Address]:
         """Those that no round has had yet."""
@@ -57,9 +84,11 @@ class Health:
 
     def keep(self, addresses: Set[IPv4Address]) -> None:
         """Forget all but these."""
-        for address in self._misses.keys() - addresses:
-            del self._misses[address]
+        for address in (self._misses.keys() | self._rtt.keys()) - addresses:
+            self._misses.pop(address, None)
             self._silent_since.pop(address, None)
+            self._asked.pop(address, None)
+            self._rtt.pop(address, None)
         self._heard &= addresses
 
     def greet(self, addresses: Iterable[IPv4Address]) -> None:
@@ -76,3 +105,13 @@ class Health:
         """For how many seconds a peer has been unhealthy; 0 for one that is healthy or was not probed yet."""
         since = self._silent_since.get(address)
         return 0.0 if since is None or address in self._heard else self._clock() - since
+
+    def silent(self) -> dict[IPv4Address, float]:
+        """All that are unhealthy after a probe, with the seconds that :meth:`silence` tells."""
+        self.collect()
+        now = self._clock()
+        return {each: now - since for each, since in self._silent_since.items() if each not in self._heard}
+
+    def rtt(self, address: IPv4Address) -> float | None:
+        """A peer's smoothed round-trip time in seconds; None for one that does not answer."""
+        return self._rtt.get(address)

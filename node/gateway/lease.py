@@ -2,22 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 from typing import Literal
 
 State = Literal["active", "draining", "left"]
+Kind = Literal[
+    "malformed", "token", "possession", "proof", "revoked", "forbidden", "unknown", "conflict", "elsewhere",
+    "too_often", "pool_full", "unavailable",
+]  # fmt: skip
+"""What a refusal is about, as it is counted: so few that each can be a time series."""
+_KINDS: Mapping[int, Kind] = {
+    400: "malformed", 403: "forbidden", 404: "unknown", 408: "malformed", 409: "conflict", 413: "malformed",
+    421: "elsewhere", 429: "too_often", 503: "unavailable",
+}  # fmt: skip
+"""By HTTP status, where nothing more is said."""
 FULL_WEIGHT = 100
 
 
 class Refusal(Exception):  # noqa: N818  it is an answer, not a fault
     """Why a machine cannot have what it asks for: HTTP status, reason, and in how many seconds it may ask again."""
 
-    def __init__(self, status: int, reason: str, retry_after: int | None = None) -> None:
+    def __init__(self, status: int, reason: str, retry_after: int | None = None, *, kind: Kind | None = None) -> None:
         super().__init__(reason)
         self.status = status
         self.reason = reason
         self.retry_after = retry_after
+        self.kind: Kind = kind or _KINDS.get(status, "malformed")
 
 
 class Misdirected(Refusal):

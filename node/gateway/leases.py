@@ -69,6 +69,11 @@ class Leases:
     def of_pool(self, pool: str) -> list[Lease]:
         return list(self._ledger.by_pool.get(pool, {}).values())
 
+    def last_of(self, name: str) -> Lease | None:
+        """The last lease of a name, also one that has ended within the last day. sqlite3.Error."""
+        with self._lock:
+            return self._ledger.last_of(name)
+
     def resting(self, pool: Pool) -> int:
         """How many addresses of ``pool`` rest now."""
         now = self._clock()
@@ -141,7 +146,7 @@ class Leases:
             if mine and (mine.pool, mine.instance_id) != (request.pool, request.instance_id):
                 raise Refusal(409, "public_key: another machine has this key; make a new one")
             if key in self._revoked:
-                raise Refusal(403, "public_key: this key is revoked")
+                raise Refusal(403, "public_key: this key is revoked", kind="revoked")
             if mine and mine.state != "left":
                 return mine
             if request.address:
@@ -166,10 +171,11 @@ class Leases:
             if evidence and evidence.binds:
                 bound = self._ledger.bound_key(evidence.machine)
                 if bound not in (None, request.public_key):
-                    raise Refusal(409, "proof: this machine's document was used with another key")
+                    raise Refusal(409, "proof: this machine's document was used with another key", kind="proof")
             superseded = tuple(lease for lease in gone if lease.state != "left")
             if superseded and evidence is None:
-                raise Refusal(409, "instance_id: this machine has joined under another key, and proves nothing")
+                why = "instance_id: this machine has joined under another key, and proves nothing"
+                raise Refusal(409, why, kind="proof")
             self._check_room(pool, gone, is_working)
             address, is_wish = self._address(request, pool, ticket, gone)
             self._check_hold(ticket)
@@ -200,9 +206,9 @@ class Leases:
         leaving = {lease.id for lease in gone}
         staying = [lease for lease in members.values() if lease.id not in leaving]
         if sum(map(is_working, staying)) >= pool.limit:
-            raise Refusal(503, f"the pool is full: {pool.limit} machines work in it", RETRY_SECONDS)
+            raise _full(f"the pool is full: {pool.limit} machines work in it")
         if len(staying) >= LEASES_A_PLACE * pool.limit:
-            raise Refusal(503, f"the pool is full: {len(staying)} machines work, drain or are silent", RETRY_SECONDS)
+            raise _full(f"the pool is full: {len(staying)} machines work, drain or are silent")
 
     def _check_hold(self, ticket: Ticket | None) -> None:
         left = self._ledger.hold_until - self._clock()
@@ -245,7 +251,7 @@ class Leases:
             address = IPv4Address(usable[(start + step) % len(usable)])
             if self._is_free_for(address, pool, request.public_key, ()):
                 return address, False
-        raise Refusal(503, "every address of the pool is taken or rests", RETRY_SECONDS)
+        raise _full("every address of the pool is taken or rests")
 
     def _made(self, request: Request, ticket: Ticket | None, address: IPv4Address, gone: Sequence[Lease]) -> Lease:
         """The new lease: the ticket's again when the disk with it was lost, else another."""
@@ -300,3 +306,7 @@ class Leases:
             rests = {pool.name: pool.rest for pool in self._roster.pools} if self._roster else {}
             for pool in self._ledger.ended_pools():
                 self._ledger.prune(pool, self._clock() - max(KEEP_SECONDS, rests.get(pool, 0)))
+
+
+def _full(why: str) -> Refusal:
+    return Refusal(503, why, RETRY_SECONDS, kind="pool_full")

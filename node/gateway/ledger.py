@@ -100,6 +100,12 @@ class Ledger:
         """Whether a lease of this id was ever seen here, within the last day at least."""
         return self.db.execute("SELECT 1 FROM leases WHERE id = ?", (ident,)).fetchone() is not None
 
+    def last_of(self, name: str) -> Lease | None:
+        """The last lease of a name, ended or not, as far as it is remembered."""
+        asked = f"SELECT {_COLUMNS} FROM leases WHERE name = ? ORDER BY joined DESC LIMIT 1"
+        found = self.db.execute(asked, (name,)).fetchone()
+        return _lease(found) if found else None
+
     def bound_key(self, machine: str) -> str | None:
         """The public key that the machine's document was first used with."""
         found = self.db.execute("SELECT public_key FROM bindings WHERE identity = ?", (machine,)).fetchone()

@@ -1,4 +1,4 @@
-"""Bounded HTTPS on a socket that is not ours: so many connections at once, each for so long, and no more."""
+"""Bounded HTTP on a socket that is not ours: so many connections at once, each for so long, and no more."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import socket
 import ssl
-from pathlib import Path
+from collections.abc import Callable
 
 from aiohttp import web
 
@@ -16,13 +16,6 @@ HANDSHAKE_SECONDS = 10.0
 LIFETIME_SECONDS = 60.0
 """A connection's life: no client, however slow, has its place for longer."""
 _RETRY_SECONDS = 0.5
-
-
-def tls_context(folder: Path) -> ssl.SSLContext:
-    """The server's side, with first boot's certificate and key in ``folder``."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(folder / "tls.crt", folder / "tls.key")
-    return context
 
 
 class _Tracked(asyncio.Protocol):
@@ -53,9 +46,14 @@ class _Tracked(asyncio.Protocol):
 
 
 class Listener:
-    """Serves ``app`` on the listening socket ``listener`` until it is closed; the socket itself stays open."""
+    """Serves ``app`` on the listening socket ``listener`` until it is closed; the socket itself stays open.
 
-    def __init__(self, app: web.Application, listener: socket.socket, tls: ssl.SSLContext) -> None:
+    ``tls`` gives the server's side for each new connection; without it it is plain HTTP.
+    """
+
+    def __init__(
+        self, app: web.Application, listener: socket.socket, tls: Callable[[], ssl.SSLContext] | None = None
+    ) -> None:
         # Not decompressing: a stranger's small body would become a thousand times as large before it could be refused.
         self._runner = web.AppRunner(app, access_log=None, handle_signals=False, auto_decompress=False)
         self._listener = listener
@@ -98,7 +96,10 @@ class Listener:
         try:
             with contextlib.suppress(OSError, asyncio.TimeoutError):
                 transport, _ = await asyncio.get_running_loop().connect_accepted_socket(
-                    lambda: tracked, connection, ssl=self._tls, ssl_handshake_timeout=HANDSHAKE_SECONDS
+                    lambda: tracked,
+                    connection,
+                    ssl=self._tls() if self._tls else None,
+                    ssl_handshake_timeout=HANDSHAKE_SECONDS if self._tls else None,
                 )
                 try:
                     await asyncio.wait_for(tracked.gone.wait(), LIFETIME_SECONDS)

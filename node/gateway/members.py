@@ -19,7 +19,7 @@ from node.gateway.limits import Buckets
 from node.gateway.network import Network
 from node.gateway.tickets import Seal
 from node.log import say
-from overlay.pools import usable_addresses
+from overlay.pools import Pool, usable_addresses
 from overlay.roster import Roster
 
 LEAVE_SECONDS = 0.3
@@ -143,9 +143,9 @@ class Members:
     async def _finish(self, lease: Lease) -> None:
         await self._until_out(lease.address)
         await asyncio.sleep(LEAVE_SECONDS)
-        await self._end([lease], lambda _: None)
+        await self.end([lease], lambda _: None)
 
-    async def _end(self, leases: list[Lease], tell: Callable[[Lease], None]) -> None:
+    async def end(self, leases: list[Lease], tell: Callable[[Lease], None]) -> None:
         """End leases and take their peers from the interface. What the disk does not take is tried again later."""
 
         def keep() -> None:
@@ -172,7 +172,7 @@ class Members:
             for lease, why in self._leases.follow(kept.roster, elsewhere):
                 self._audit.lease("roster", lease, reason=why)
             if kept.sha256 != self._known:
-                self._audit.write("roster", number=kept.roster.number)
+                self._audit.write("roster", roster=kept.roster.number, sha256=kept.sha256)
             self._known = kept.sha256
 
         try:
@@ -189,7 +189,7 @@ class Members:
         leases = self._leases.live()
         left = [lease for lease in leases if lease.state == "left" and lease.id not in self.leaving]
         if left:
-            await self._end(left, lambda _: None)
+            await self.end(left, lambda _: None)
         observed = dict(self._network.observed)
         self.admission.traffic.look(observed)
         await self._end_drained(leases)
@@ -202,7 +202,7 @@ class Members:
                 heard = max(handshakes.get(lease.public_key, 0), lease.joined)
                 self._audit.lease("expire", lease, reason=f"not heard of for {self._clock() - heard:.0f} s")
 
-            await self._end(due, tell)
+            await self.end(due, tell)
         if self._ticks() - self._pruned >= PRUNE_SECONDS:
             self._pruned = self._ticks()
             with contextlib.suppress(Refusal):
@@ -234,8 +234,8 @@ class Members:
         ]
 
     @property
-    def _pause(self) -> str | None:
-        """Why no lease of some machines ends at present."""
+    def pause(self) -> str | None:
+        """Why no lease of some machines ends at present: ``cleanup`` of ``GET /v1/status``."""
         own = self._network.config.name
         for where, cleanup in self._cleanups.items():
             if cleanup.pause:
@@ -249,12 +249,12 @@ class Members:
         over = [each for each in leases if now - self._draining.get(each.id, now) >= DRAIN_SECONDS]
         if over:
             why = f"it has drained for {DRAIN_SECONDS:.0f} s"
-            await self._end(over, lambda lease: self._audit.lease("expire", lease, reason=why))
+            await self.end(over, lambda lease: self._audit.lease("expire", lease, reason=why))
 
     def _tell_pause(self) -> None:
-        if self._pause == self._paused:
+        if self.pause == self._paused:
             return
-        self._paused = self._pause
+        self._paused = self.pause
         if self._paused:
             say(f"no lease ends for its machine's silence while {self._paused}")
             self._audit.write("cleanup", state="paused", reason=self._paused)
@@ -289,7 +289,7 @@ class Members:
 
     def status(self) -> dict[str, Any]:
         """``leases``, ``pools`` and ``cleanup`` of ``GET /v1/status``."""
-        healthy, kept = self._health.healthy(), self._network.rosters.kept
+        healthy = self._health.healthy()
         leases = [
             {
                 **_told(lease),
@@ -301,21 +301,33 @@ class Members:
             }
             for lease in self._leases.live()
         ]
-        pools: dict[str, dict[str, int]] = {}
-        for pool in kept.roster.pools if kept else ():
-            assert kept
-            if not self._network.is_home(pool.name):
-                continue
-            members, resting = self._leases.of_pool(pool.name), self._leases.resting(pool)
-            size = len(usable_addresses(pool.addresses, kept.roster.network.site(pool.site).subnet))
-            pools[pool.name] = {
+        return {"leases": leases, "pools": self.pools(), "cleanup": self.pause}
+
+    def pools(self) -> dict[str, dict[str, Any]]:
+        """``pools`` of ``GET /v1/status``: those whose machines join here."""
+        found: dict[str, dict[str, Any]] = {}
+        for pool, (free, _) in self.rooms().items():
+            members = self._leases.of_pool(pool.name)
+            found[pool.name] = {
                 "limit": pool.limit,
                 "working": sum(map(self.admission.is_working, members)),
                 "leases": len(members),
-                "resting": resting,
-                "free": max(0, size - len(members) - resting),
+                "resting": self._leases.resting(pool),
+                "free": free,
             }
-        return {"leases": leases, "pools": pools, "cleanup": self._pause}
+        return found
+
+    def rooms(self) -> dict[Pool, tuple[int, int]]:
+        """How many addresses of each pool whose machines join here are free, and how many it has."""
+        kept = self._network.rosters.kept
+        found: dict[Pool, tuple[int, int]] = {}
+        for pool in kept.roster.pools if kept else ():
+            assert kept
+            if self._network.is_home(pool.name):
+                size = len(usable_addresses(pool.addresses, kept.roster.network.site(pool.site).subnet))
+                taken = len(self._leases.of_pool(pool.name)) + self._leases.resting(pool)
+                found[pool] = max(0, size - taken), size
+        return found
 
     async def close(self) -> None:
         """Finish the leaves that were answered."""

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any, cast
 
 from node import files
-from node.network_document import DocumentError, Neighbour, Report, neighbour_body, parse_neighbour
+from node.neighbour_document import Neighbour, neighbour_body, parse_neighbour
+from node.network_words import DocumentError, Report
 
 _REMEDY = "The gateway goes on without it, and asks the other gateways again."
 STALE_SECONDS = 10.0
@@ -64,7 +65,7 @@ class Neighbours:
             self.answers = {**self.answers, answer.name: answer}
             self.version += 1
             # Where it sees nodes, and its version, are of no use after a restart.
-            is_worth = before is None or (before.leases, before.reports) != (answer.leases, answer.reports)
+            is_worth = before is None or _worth(before) != _worth(answer)
             self._is_behind = self._is_behind or is_worth
 
     def heard(self, name: str) -> None:
@@ -118,3 +119,8 @@ class Neighbours:
                 "leases": len(answer.leases) if answer else 0,
             }
         return found
+
+
+def _worth(answer: Neighbour) -> object:
+    """What a gateway that starts again should know of another one."""
+    return answer.leases, answer.reports, answer.keys, answer.revocations

@@ -10,14 +10,19 @@ from typing import Any
 from node.config import Config
 from node.firewall import Firewall
 from node.gateway.endpoints import Endpoints
+from node.gateway.found import Found
 from node.gateway.lease import Lease
 from node.gateway.leases import Leases
 from node.gateway.neighbours import Neighbours
 from node.gateway.planning import Plan
 from node.gateway.reports import Reports
+from node.gateway.revocations import Revocations
 from node.gateway.rosters import Rosters
-from node.network_document import NeighbourLease, Report
+from node.gateway.rotation import Rotation
+from node.neighbour_document import NeighbourLease
+from node.network_words import Report
 from node.reconcile import Wanted, changes, differences, heard_from, wanted
+from node.trust.trust import Trust
 from node.wireguard import Change, PeerState, WireGuard
 from overlay.links import is_in_own_range, is_translated
 from overlay.model import EXTERNAL, LINK_KEEPALIVE, Node, Peer
@@ -40,22 +45,28 @@ class Network:
         firewall: Firewall,
         clock: Callable[[], float] = time.time,
         ticks: Callable[[], float] = time.monotonic,
+        rotation: Rotation | None = None,
     ) -> None:
+        """``rotation`` is how keys change, on an interface that ``wireguard`` knows under the keys of enrolment."""
         self.config = config
-        self.rosters = Rosters(config.state / "roster.json", config.name, config.signing_public_key)
+        self.rotation = rotation
+        self.trust = Trust.of(config)
+        self.rosters = Rosters(config.state / "roster.json", config.name, self.trust)
         self.leases = Leases(config.state / "leases.db", clock)
         self.endpoints = Endpoints(config.state / "endpoints.json")
         self.neighbours = Neighbours(config.state / "neighbours.json", ticks)
         self.reports = Reports()
-        self.whole = Plan(config.name, self.leases, self.neighbours, self.reports)
+        self.revocations = Revocations(config.state / "revocations.json")
+        self.whole = Plan(config.name, self.leases, self.neighbours, self.reports, self.revocations)
         self.observed: dict[str, PeerState] = {}
         self.seen: dict[str, str] = {}
         """Node -> endpoint of those that hang here and can be called, in a mesh. Replaced, never changed."""
         self.everywhere: dict[str, str] = {}
         """The same of all nodes, as their gateways see them."""
         self.drift_repaired = 0
+        self.found = Found()
         self._clock = clock
-        self._ticks = ticks
+        self.ticks = ticks
         self._wireguard = wireguard
         self._firewall = firewall
         self.applied: str | None = None
@@ -68,10 +79,18 @@ class Network:
 
     def load(self, *, read_only: bool = False) -> None:
         """Read the state; StateError when the roster or the leases cannot be used."""
+        self.trust.load(read_only=read_only)
         self.rosters.load()
+        self.revocations.load()
         self.leases.open(read_only=read_only)
         self.endpoints.load()
+        if self.rotation:
+            self.rotation.load()
         self.reports.take(self.neighbours.load().values())
+        if not read_only:
+            # What another gateway has told once, it does not tell again while it has nothing new.
+            for answer in self.neighbours.answers.values():
+                self.revocations.merge(answer.revocations)
 
     def member_peers(self, lease: Lease) -> list[Peer]:
         """The peers of a lease's machine: those it is told when it joins."""
@@ -83,14 +102,14 @@ class Network:
         kept = self.rosters.kept
         if kept is None:
             return {}
-        now = self._ticks()
+        now = self.ticks()
         holding = {name: where for name, (where, until) in self._held.items() if now < until}
         self._pending |= self.whole.follow(kept, holding)
         return self.whole.desired
 
     def hold(self, name: str, gateway: str) -> None:
         """Let a spoke hang on ``gateway`` for a moment yet, whatever it has reported."""
-        now = self._ticks()
+        now = self.ticks()
         held = {each: held for each, held in self._held.items() if now < held[1]}
         self._held = {**held, name: (gateway, now + HOLD_SECONDS)}
 
@@ -104,11 +123,14 @@ class Network:
             self.observed = dict(self._wireguard.peers())
             return []
         roster = kept.roster
-        self._firewall.keep(roster, self.config.name)
+        if changed := self._firewall.keep(roster, self.config.name):
+            self.found.firewall.append(changed)
         if self._wireguard.mtu() != roster.mtu:
             self._wireguard.set_mtu(roster.mtu)
-        self.observed = dict(self._wireguard.peers())
         self.plan()
+        if self.rotation:
+            self.rotation.know(self)
+        self.observed = dict(self._wireguard.peers())
         self._look()
         desired = {**self._candidates, **self.plan()}
         needed = changes(desired, self.observed, self.endpoints.known)
@@ -116,10 +138,14 @@ class Network:
             self._wireguard.apply(needed)
             self._note(needed, desired)
         if self.applied == kept.sha256:
-            self.drift_repaired += sum(change.public_key not in self._pending for change in needed)
+            drifted = [change.public_key for change in needed if change.public_key not in self._pending]
+            self.found.repaired += drifted
+            self.drift_repaired += len(drifted)
         self.applied = kept.sha256
         self._pending = set()
-        self.endpoints.remember(heard_from(self.observed), desired.keys())
+        if self.rotation:
+            self.rotation.follow(self, desired)
+        self.found.moved += self.endpoints.remember(heard_from(self.observed), desired.keys())
         self.neighbours.save(self.config.name, self.reports.all)
         return needed
 
@@ -229,19 +255,25 @@ class Network:
 
     @property
     def serving_version(self) -> tuple[int, int]:
-        """Another one after each change of a lease, of whichever gateway."""
-        return self.leases.version, self.whole.elsewhere_version
+        """Another one after each change of a lease, of whichever gateway, or of who is cut off."""
+        return self.leases.version, self.whole.elsewhere_version + self.revocations.version
 
     def declared(self) -> list[Node]:
-        """The declared nodes but this one, in the roster's order."""
-        kept = self.rosters.kept
-        return [] if kept is None else [node for node in kept.roster.nodes if node.name != self.config.name]
+        """The declared nodes but this one and those that are cut off, in the roster's order."""
+        kept, bars = self.rosters.kept, self.revocations.bars
+        nodes = () if kept is None else kept.roster.nodes
+        return [node for node in nodes if node.name != self.config.name and not bars(node)]
 
     def addresses(self) -> list[IPv4Address]:
         """The overlay addresses of all that are probed: declared nodes, machines of pools that join or hang here."""
         own = [lease.address for lease in self.leases.live()]
         guests = [lease.address for key, lease in self.whole.elsewhere.items() if key in self.whole.desired]
         return [*(node.address for node in self.declared()), *own, *guests]
+
+    @property
+    def keys_told(self) -> object:
+        """Another value whenever the other gateways are to be told something of keys."""
+        return (self.rotation.own, self.rotation.gateways_on_second(self)) if self.rotation else None
 
     def greetable(self, made: Sequence[Change]) -> list[IPv4Address]:
         """The overlay addresses of the peers that came or changed by ``made``."""
@@ -273,14 +305,15 @@ class Network:
         ]
 
     def status(self) -> dict[str, Any]:
-        """``topology``, ``attached``, ``links`` and ``neighbours`` of ``GET /v1/status``."""
+        """``topology``, ``attached``, ``links``, ``neighbours`` and ``rotation`` of ``GET /v1/status``."""
         kept = self.rosters.kept
         if kept is None:
-            return {"topology": None, "attached": {}, "links": [], "neighbours": {}}
+            return {"topology": None, "attached": {}, "links": [], "neighbours": {}, "rotation": None}
         is_mesh = kept.roster.network.topology == "mesh"
         return {
             "topology": kept.roster.network.topology,
             "attached": self.whole.attached,
             "links": self.reports.pairs() if is_mesh else [],
             "neighbours": self.neighbours.status(kept.gateways.keys() - {self.config.name}),
+            "rotation": self.rotation.status(self) if self.rotation else None,
         }

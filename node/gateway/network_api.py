@@ -21,9 +21,11 @@ class Informant(Protocol):
 
     async def ask(self, source: str, possession: str | None, body: bytes, *, by_tunnel: bool) -> bytes: ...
 
+    def admit(self, name: str, possession: str | None) -> None: ...
+
     def failed(self, source: str, refusal: Refusal, **about: str | None) -> Refusal: ...
 
-    def neighbour(self, source: str, possession: str | None, after: str | None) -> bytes | None: ...
+    def neighbour(self, who: str, possession: str | None, after: str | None, *, by_tunnel: bool) -> bytes | None: ...
 
 
 def network_routes(informant: Informant, came_by_tunnel: Callable[[web.Request], bool]) -> list[web.RouteDef]:
@@ -38,10 +40,9 @@ def network_routes(informant: Informant, came_by_tunnel: Callable[[web.Request],
         return _json(await informant.ask(source(request), possession, body, by_tunnel=by_tunnel))
 
     async def neighbour(request: web.Request) -> web.Response:
-        if not came_by_tunnel(request):
-            raise Refusal(403, "only another gateway, over the overlay")
-        claim = header(request, joining.POSSESSION)
-        found = informant.neighbour(source(request), claim, request.query.get("after"))
+        by_tunnel, claim = came_by_tunnel(request), header(request, joining.POSSESSION)
+        who = source(request) if by_tunnel else header(request, joining.NAME)
+        found = informant.neighbour(who or "", claim, request.query.get("after"), by_tunnel=by_tunnel)
         return web.Response(status=204) if found is None else _json(found)
 
     def answering(

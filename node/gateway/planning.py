@@ -9,8 +9,10 @@ from node.gateway.lease import Lease
 from node.gateway.leases import Leases
 from node.gateway.neighbours import Neighbours
 from node.gateway.reports import Reports
+from node.gateway.revocations import Revocations
 from node.gateway.rosters import Kept
-from node.network_document import Member, NeighbourLease
+from node.neighbour_document import NeighbourLease
+from node.network_words import Member
 from node.reconcile import Wanted, wanted
 from overlay.model import Node
 from overlay.pools import Pool, is_in_range
@@ -24,11 +26,16 @@ class Plan:
     One caller at a time follows; the rest may be called meanwhile.
     """
 
-    def __init__(self, name: str, leases: Leases, neighbours: Neighbours, reports: Reports) -> None:
+    def __init__(
+        self, name: str, leases: Leases, neighbours: Neighbours, reports: Reports, revocations: Revocations
+    ) -> None:
         self._name = name
         self._leases = leases
         self._neighbours = neighbours
         self._reports = reports
+        self._revocations = revocations
+        self._barred = revocations.version
+        """The version of the revocations that was followed."""
         self._kept: Kept | None = None
         self._me: Node | None = None
         self._pools: dict[str, Pool] = {}
@@ -57,7 +64,8 @@ class Plan:
 
         ``holding`` names the gateway of nodes that are to stay there for now, whatever their reports say.
         """
-        changed, is_new = self._leases.take_changed(), self._kept is not kept
+        changed = self._leases.take_changed()
+        is_new = self._kept is not kept or self._barred != self._revocations.version
         if is_new:
             changed |= self._take_roster(kept)
         told = self._neighbours.version
@@ -77,11 +85,11 @@ class Plan:
         return changed
 
     def _take_roster(self, kept: Kept) -> set[str]:
-        roster = kept.roster
+        roster, self._barred = kept.roster, self._revocations.version
         self._kept, self._me = kept, roster.node(self._name)
         self._pools = {pool.name: pool for pool in roster.pools}
         self._targets = {s.name: gateway_of(roster.network, roster.nodes, s.name).name for s in roster.network.sites}
-        self._declared = {node.public_key: node for node in roster.nodes}
+        self._declared = {node.public_key: node for node in roster.nodes if not self._revocations.bars(node)}
         self._neighbours.keep(kept.gateways.keys() - {self._name})
         self.version += 1
         return {lease.public_key for lease in self._leases.live()} | self.members.keys()
@@ -90,7 +98,7 @@ class Plan:
         """Take the leases of the other gateways as far as the roster gives them these pools: those that changed."""
         assert self._kept
         taken = {node.address for node in roster.nodes} | {node.name for node in roster.nodes}
-        revoked = {*roster.revoked_keys, *self._declared}
+        revoked = {*roster.revoked_keys, *self._declared, *self._revocations.keys}
         found: dict[str, NeighbourLease] = {}
         for name, answer in self._neighbours.answers.items():
             for lease in answer.leases:
@@ -123,6 +131,8 @@ class Plan:
 
     def _member(self, key: str) -> Node | None:
         lease, other = self._leases.of_key(key), self.elsewhere.get(key)
+        if key in self._revocations.keys:
+            return None
         if lease is not None:
             return self.node_of(lease)
         if other is None:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+import json
+from collections.abc import Awaitable, Callable, Mapping
 from http import HTTPStatus
 from typing import Any, Protocol
 
 from aiohttp import web
 
 from node import joining
-from node.gateway.lease import FULL_WEIGHT, Misdirected, Refusal, State
+from node.gateway.lease import FULL_WEIGHT, Kind, Misdirected, Refusal, State
 from node.gateway.limits import source_of
 from overlay.fields import FieldError, Fields, read
 
@@ -50,13 +51,22 @@ class Leaseholders(Protocol):
     async def leave(self, address: str, secret: str | None, reason: str | None) -> dict[str, Any]: ...
 
 
-def refused(refusal: Refusal) -> web.Response:
+class RefusalAnswer(web.Response):
+    """The answer to what was refused; ``kind`` says what that was about."""
+
+    def __init__(self, refusal: Refusal, document: Mapping[str, Any]) -> None:
+        headers = {"Retry-After": str(refusal.retry_after)} if refusal.retry_after else None
+        text = json.dumps(document)
+        super().__init__(text=text, status=refusal.status, headers=headers, content_type="application/json")
+        self.kind: Kind = refusal.kind
+
+
+def refused(refusal: Refusal) -> RefusalAnswer:
     """The answer to what was refused. The rest of a body that was not read ends with the connection."""
-    headers = {"Retry-After": str(refusal.retry_after)} if refusal.retry_after else None
     document: dict[str, Any] = {"status": refusal.status, "reason": refusal.reason}
     if isinstance(refusal, Misdirected):
         document["gateway"] = {"url": refusal.url, "public_key": refusal.public_key}
-    answer = web.json_response(document, status=refusal.status, headers=headers)
+    answer = RefusalAnswer(refusal, document)
     answer.force_close()
     return answer
 

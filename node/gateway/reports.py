@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Set
+from dataclasses import replace
 
-from node.network_document import Report
+from node.network_words import Report
 
 _NONE: frozenset[str] = frozenset()
 
@@ -40,7 +41,7 @@ class Reports:
         return {name: report.gateway for name, report in dict(self._newest).items()}
 
     def take(self, reports: Iterable[Report]) -> set[str]:
-        """Keep those that are newer than what is known: the nodes whose gateway or active links are others now."""
+        """Keep those newer than what is known: the nodes whose gateway, keys or active links are others now."""
         with self._lock:
             return {name for report in reports for name in self._put(report)}
 
@@ -59,7 +60,7 @@ class Reports:
         self._newest[report.name] = report
         self.version += 1
         changed = self._relink(report.name, report.links)
-        if old is None or old.gateway != report.gateway:
+        if old is None or replace(old, stamp=report.stamp, links=report.links) != report:
             changed.add(report.name)
         return changed
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from ipaddress import IPv4Address
 from pathlib import Path
 
 from node import files
-from node.signature import is_signed
+from node.trust.trust import Trust
 from overlay.model import Node
 from overlay.roster import Roster, RosterError, content_digest, parse
 from overlay.signing import roster_message
@@ -52,12 +52,12 @@ def _kept(roster: Roster, body: bytes, signature: str) -> Kept:
 
 
 class Rosters:
-    """The roster in ``path``, for the gateway ``name``; only what ``public_key`` (base64, ED25519) signed."""
+    """The roster in ``path``, for the gateway ``name``; only what the stack's key signed, as ``trust`` knows it."""
 
-    def __init__(self, path: Path, name: str, public_key: str) -> None:
+    def __init__(self, path: Path, name: str, trust: Trust) -> None:
         self._path = path
         self._name = name
-        self._public_key = public_key
+        self._trust = trust
         self.kept: Kept | None = None
 
     def load(self) -> None:
@@ -67,31 +67,40 @@ class Rosters:
             return
         try:
             body, signature = str(document["body"]).encode("ascii"), str(document["signature"])
-            self.kept = _kept(parse(body), body, signature)
+            self._follow(_kept(parse(body), body, signature))
         except (KeyError, ValueError) as error:
             raise files.StateError(self._path, f"{type(error).__name__}: {error}", REMEDY) from error
 
     def verify(self) -> None:
         """Check the loaded roster's signature; StateError when it is wrong. Apart from loading because it is slow."""
-        if self.kept and not is_signed(roster_message(self.kept.body), self.kept.signature, self._public_key):
+        if self.kept and not self._trust.was_signed(roster_message(self.kept.body), self.kept.signature):
             raise files.StateError(self._path, "the stack did not sign it", REMEDY)
 
     def offer(self, body: bytes, signature: str | None) -> tuple[int, str]:
         """Take a roster if it is signed and newer: (HTTP status, reason). It is on disk before this returns 201."""
-        if signature is None or not is_signed(roster_message(body), signature, self._public_key):
+        if signature is None or not self._trust.is_signed(roster_message(body), signature):
             return 403, "wrong signature"
         if self.kept and body == self.kept.body:
+            if signature != self.kept.signature:
+                self._keep(replace(self.kept, signature=signature))
             return 200, "same"
         try:
             roster = parse(body)
+            if self.kept and roster.number <= self.kept.roster.number:
+                return 409, f"roster {self.kept.roster.number} is here"
             if roster.node(self._name).role != "gateway":
                 return 400, f"{self._name} is no gateway in this roster"
         except RosterError as error:
             return 400, str(error)
         except KeyError:
             return 400, f"this gateway, {self._name}, is not in the roster"
-        if self.kept and roster.number <= self.kept.roster.number:
-            return 409, f"roster {self.kept.roster.number} is here"
-        files.write(self._path, {"body": body.decode("ascii"), "signature": signature})
-        self.kept = _kept(roster, body, signature)
+        self._keep(_kept(roster, body, signature))
         return 201, "taken"
+
+    def _keep(self, kept: Kept) -> None:
+        files.write(self._path, {"body": kept.body.decode("ascii"), "signature": kept.signature})
+        self._follow(kept)
+
+    def _follow(self, kept: Kept) -> None:
+        self.kept = kept
+        self._trust.believe(kept.roster.authorities)

@@ -4,35 +4,43 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
-import signal
-import socket
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Coroutine, Sequence
+from functools import partial
 from ipaddress import IPv4Address
-from pathlib import Path
 from typing import Any
 
 from node import release
 from node.gateway.admission import Admission, Store
-from node.gateway.api import application
+from node.gateway.alerts import STALE_SECONDS
 from node.gateway.audit import Audit
+from node.gateway.batch import Batch
+from node.gateway.certificate import Certificates
+from node.gateway.certificate import Kept as KeptCertificate
+from node.gateway.conditions import Conditions
 from node.gateway.directory import Directory
 from node.gateway.exchange import Exchange
-from node.gateway.health import Health, Probe
+from node.gateway.expiries import Expiries
+from node.gateway.health import Health
 from node.gateway.identity.gcp import GoogleKeys
-from node.gateway.listener import Listener, tls_context
+from node.gateway.lease import Refusal
 from node.gateway.members import Members
 from node.gateway.metrics import Metrics
 from node.gateway.network import HOLD_SECONDS, Network
-from node.gateway.nudges import AGAIN_SECONDS, Nudges, listen
+from node.gateway.nudges import AGAIN_SECONDS, Nudges
+from node.gateway.offers import Offers
+from node.gateway.overview import Overview
+from node.gateway.page import Page
+from node.gateway.revoking import Revoker
 from node.gateway.rosters import Kept as KeptRoster
 from node.gateway.serving.balancer import Balancer
 from node.gateway.serving.credentials import CredentialStore
 from node.gateway.serving.credentials import Kept as KeptCredentials
 from node.gateway.serving.nginx import Nginx
+from node.gateway.targets import Targets
 from node.gateway.tickets import load_seal
 from node.gateway.traffic import Traffic
+from node.health import outcome
 from node.log import say
 from node.pulse import Pulse
 from node.wireguard import WireGuardError
@@ -40,36 +48,13 @@ from overlay.groups import group_of, is_administrator
 
 TICK_SECONDS = 2.0
 TRIAL_SECONDS = 0.2
-"""Between two looks at a newer release's self-check."""
-PROBE_SECONDS = 4.0
-"""Between two probes of a peer: three of them go by until one that vanished counts as unhealthy."""
-PROBE_STEPS = 8
+"""Between two looks at a newer release's self-check, or while somebody's key changes."""
+PROBE_SECONDS = 3.0
+"""Between two probes of a peer that answers; one that does not is probed each second (``node.gateway.health``)."""
+PROBE_STEPS = 6
 """The peers are probed in as many parts, for thousands of answers at once would overrun the socket."""
-CHECK_SECONDS = 30.0
 STIR_SECONDS = 0.05
 """Between two rounds of nudges."""
-STALE_SECONDS = 15.0
-"""Without a successful reconcile for this long the service says that it is not healthy."""
-
-
-class Batch:
-    """One job for all who ask for it while another runs: what was asked for before a job begins is done by it."""
-
-    def __init__(self, job: Callable[[], Awaitable[None]]) -> None:
-        self._job = job
-        self._turn = asyncio.Lock()
-        self._next: asyncio.Task[None] | None = None
-
-    async def run(self) -> None:
-        """Wait until a job that began after this call has ended; raises what it raised."""
-        if self._next is None:
-            self._next = asyncio.create_task(self._run())
-        await asyncio.shield(self._next)
-
-    async def _run(self) -> None:
-        async with self._turn:
-            self._next = None
-            await self._job()
 
 
 class Service:
@@ -93,24 +78,24 @@ class Service:
         self._network = network
         self.health = health
         self._pulse = pulse
-        self._own = own
         self._wake = asyncio.Event()
-        self._storing = asyncio.Lock()
         self._interface = asyncio.Lock()
         self._reconciled: float | None = None
         self._trial: release.Trial | None = None
-        self._trial_end = 0.0
         self._problem = ""
         self._served = network.serving_version
         state, files = network.config.state, network.config.files
         self._store = Store()
         self._audit = Audit(state / "audit.jsonl")
-        self._credentials = CredentialStore(
-            state / "credentials.json", network.config.name, network.config.signing_public_key
-        )
+        if network.rotation:
+            network.rotation.tell = self._audit.write
+        self._credentials = CredentialStore(state / "credentials.json", network.config.name, network.trust)
         self._credentials.load()
+        self.certificates = Certificates(network.config, network.trust)
+        self.certificates.load()
+        self.expiries = Expiries(network, self._credentials, self.certificates)
         self._balancer = Balancer(network, self._credentials, nginx, self._audit)
-        self.metrics = Metrics(self._balancer, self._credentials)
+        self.targets = Targets(network, self.is_administrator)
         self._names = names
         self._loop: asyncio.AbstractEventLoop | None = None
         self.exchange = Exchange(network, private_key, self._wake.set)
@@ -118,6 +103,7 @@ class Service:
         self._stirred = asyncio.Event()
         """Set when the other gateways and the nodes may have to be told something."""
         self.directory = Directory(network, private_key, self._audit, Batch(self._keep_reports).run, self._on_report)
+        self.conditions = Conditions(network.config.name, outcome.read, self.directory.node_at)
         flush, seal = Batch(self._apply_leases).run, load_seal(files / "seal.key")
         self.joins = Admission(
             network, health, Traffic(), self._store, self._audit, flush, seal, private_key, google or GoogleKeys()
@@ -125,18 +111,33 @@ class Service:
         self.members = Members(
             network, health, self._store, self._audit, flush, seal, self.joins, self._balancer.until_out
         )
+        self.offers = Offers(
+            network, own, self._credentials, self.certificates, self._audit, self._on_taken, self._on_roster
+        )
+        self.revoker = Revoker(network, self._audit, self.members.end, flush, self._on_report)
+        self._overview = Overview(network, health)
+        self.metrics = Metrics(
+            network, health, self.members, self._balancer, self._audit, self.expiries, self.conditions, own.number
+        )
+        self.counts = self.metrics.counts
+        self.page = Page(partial(self.status, with_peers=True), self.is_administrator, self._overview.host_names)
 
     def status(self, *, with_peers: bool) -> dict[str, Any]:
         kept, failed, credentials = self._network.rosters.kept, release.failed(), self._credentials.kept
+        certificate = self.certificates.kept
         found: dict[str, Any] = {
             "schema_version": 1,
             "stage": "service",
             "healthy": self._reconciled is not None and time.monotonic() - self._reconciled < STALE_SECONDS,
-            "release": {"number": self._own.number, "sha256": self._own.sha256},
+            "release": {"number": self.offers.own.number, "sha256": self.offers.own.sha256},
             "failed_release": {"number": failed[0], "reason": failed[1]} if failed else None,
             "newest_release": release.newest(),
             "roster": _held(kept.roster.number, kept) if kept else None,
             "credentials": _held(credentials.credentials.number, credentials) if credentials else None,
+            "signing": self._network.trust.key,
+            "handovers": len(self._network.trust.handovers),
+            "public_key": self._network.rotation.public_key if self._network.rotation else None,
+            "certificate": _held(certificate.certificate.number, certificate) if certificate else None,
         }
         if with_peers:
             found["peers"] = self._network.peer_status(self.health.healthy())
@@ -144,6 +145,10 @@ class Service:
             found["drift_repaired"] = self._network.drift_repaired
             found |= self.members.status()
             found["load_balancer"] = self._balancer.status()
+            found["conditions"] = self.conditions.status()
+            self._overview.tell(found)
+            found["revoked"] = self._network.revocations.status()
+            found["audit"] = {"events": self._audit.events, "head": self._audit.head}
         return found
 
     def is_administrator(self, source: str) -> bool:
@@ -154,43 +159,34 @@ class Service:
         group = group_of(kept.roster.network, kept.roster.nodes, address)
         return group is not None and is_administrator(kept.roster.network, group)
 
+    def rotate(self, names: Sequence[str]) -> list[str]:
+        """Have the keys of these nodes changed: their names. Refusal."""
+        rotation = self._network.rotation
+        if rotation is None:
+            raise Refusal(409, "this gateway changes no keys")
+        try:
+            asked = rotation.ask(self._network, names)
+        except OSError as error:
+            raise Refusal(507, f"it cannot be stored: {error}") from None
+        self._stirred.set()
+        self._wake.set()
+        return asked
+
     def is_overlay(self, address: str) -> bool:
         return address == str(self._network.config.control[0])
 
-    def release_archive(self) -> tuple[bytes, dict[str, str]]:
-        return self._own.archive, {
-            "X-Hybridnet-Number": str(self._own.number),
-            "X-Hybridnet-Signature": self._own.signature,
-        }
+    def _on_taken(self) -> None:
+        """The stack has pushed something new."""
+        self._wake.set()
+        self._balancer.wake()
 
-    async def offer_roster(self, body: bytes, signature: str | None) -> tuple[int, str]:
-        answer = await self._offer("roster", lambda: self._network.rosters.offer(body, signature))
+    async def _on_roster(self, status: int, reason: str) -> None:
+        """A roster was answered."""
+        self.counts.offer_roster(status)
+        self._overview.offered_roster(status, reason)
         await self.members.follow()
         self.exchange.follow()
         self._balancer.wake()
-        return answer
-
-    async def offer_credentials(self, body: bytes, signature: str | None) -> tuple[int, str]:
-        answer = await self._offer("credentials", lambda: self._credentials.offer(body, signature))
-        if answer[0] == 201 and self._credentials.kept:
-            self._audit.write("credentials", number=self._credentials.kept.credentials.number)
-            self._balancer.wake()
-        return answer
-
-    async def offer_release(self, headers: Mapping[str, str], body: bytes) -> tuple[int, str]:
-        key = self._network.config.signing_public_key
-        return await self._offer("release", lambda: release.store(key, headers, body))
-
-    async def _offer(self, what: str, take: Callable[[], tuple[int, str]]) -> tuple[int, str]:
-        async with self._storing:
-            try:
-                status, reason = await asyncio.to_thread(take)
-            except OSError as error:
-                status, reason = 507, f"it cannot be stored: {error}"
-        say(f"offered {what}: {status} {reason}")
-        if status == 201:
-            self._wake.set()
-        return status, reason
 
     async def _apply_leases(self) -> None:
         """Bring changed leases to the interface; what it does not take now, the next reconcile tries again."""
@@ -231,7 +227,8 @@ class Service:
             kept = network.rosters.kept
             if kept is None:
                 continue
-            now = kept.sha256, network.leases.version, network.reports.version, network.seen
+            versions = network.leases.version, network.reports.version, network.revocations.version
+            now = kept.sha256, versions, network.seen, network.keys_told
             if now != told:
                 told = now
                 self._nudges.send(node.address for node in self.exchange.others().values())
@@ -241,11 +238,11 @@ class Service:
             await self._nudges.round(self._nudges.due(wanted, self.directory.told), spokes)
             await asyncio.sleep(STIR_SECONDS)
 
-    async def run(self) -> None:
-        """Tick until told to stop, with everything that runs beside; raises what ends one of those, which none may."""
+    async def run(self, *beside: Coroutine[Any, Any, None]) -> None:
+        """Tick until told to stop, with everything that runs ``beside``; raises what ends one of those: none may."""
         self._loop = asyncio.get_running_loop()
         self._network.leases.watch(self._on_lease)
-        jobs = (self._probe(), self._balancer.run(), self.exchange.run(), self._tell(), self._keep_names())
+        jobs = (self._probe(), self._balancer.run(), self.exchange.run(), self._tell(), self._keep_names(), *beside)
         tasks = [asyncio.create_task(job) for job in jobs]
         for task in tasks:
             task.add_done_callback(lambda _: self.end())
@@ -254,7 +251,7 @@ class Service:
                 self._wake.clear()
                 await self._tick()
                 with contextlib.suppress(asyncio.TimeoutError):
-                    await asyncio.wait_for(self._wake.wait(), TRIAL_SECONDS if self._trial else TICK_SECONDS)
+                    await asyncio.wait_for(self._wake.wait(), self._pause())
         finally:
             self._network.leases.watch(None)
             for task in tasks:
@@ -268,6 +265,10 @@ class Service:
             if isinstance(failure, Exception):
                 raise failure
 
+    def _pause(self) -> float:
+        rotation = self._network.rotation
+        return TRIAL_SECONDS if self._trial or (rotation and rotation.is_on) else TICK_SECONDS
+
     def wake(self) -> None:
         """Tick at once."""
         self._wake.set()
@@ -280,21 +281,41 @@ class Service:
     async def _tick(self) -> None:
         try:
             await self.members.follow()
+            if self._network.rotation:
+                self._network.rotation.healthy = self.health.healthy()
             async with self._interface:
+                begun = time.monotonic()
                 made = await asyncio.to_thread(self._network.reconcile)
+                self.counts.reconcile(time.monotonic() - begun)
             if made:
                 say(f"changed {len(made)} peers")
                 self.health.greet(self._network.greetable(made))
+            self._network.found.tell(self._audit, self._network.whole.nodes)
             await self.members.tick()
+            await self.revoker.follow()
             self._follow_changes()
             self._reconciled, self._problem = time.monotonic(), ""
         except (WireGuardError, OSError) as error:
             if str(error) != self._problem:
                 say(f"the network cannot be reconciled: {error}")
             self._problem = str(error)
+        self._look()
         if self._reconciled is not None:
             self._pulse.beat()
         self._follow_release()
+
+    def _look(self) -> None:
+        """See what is wrong now, for the status."""
+        self._overview.look(
+            reconciled=None if self._reconciled is None else time.monotonic() - self._reconciled,
+            problem=self._problem,
+            certificates=self.expiries.ends(),
+            pools={pool.name: room for pool, room in self.members.rooms().items()},
+            cleanup=self.members.pause,
+            failed_release=release.failed(),
+            balancer=self._balancer.problem,
+            conditions=self.conditions.status(),
+        )
 
     def _follow_changes(self) -> None:
         """Let those know who follow what a reconcile has found."""
@@ -313,13 +334,11 @@ class Service:
     def _follow_release(self) -> None:
         """Check a newer release beside this one, and stop for it when it finds itself well."""
         if self._trial is None:
-            newer = release.newer_than(self._own.number)
+            newer = release.newer_than(self.offers.own.number)
             if newer is not None:
                 say(f"release {newer} checks itself")
-                self._trial, self._trial_end = release.Trial(newer, "gateway"), time.monotonic() + CHECK_SECONDS
+                self._trial = release.Trial(newer, "gateway")
             return
-        if time.monotonic() > self._trial_end:
-            self._trial.end()
         passed = self._trial.passed()
         if passed is None:
             return
@@ -334,7 +353,7 @@ class Service:
             everybody = set(self._network.addresses())
             self.health.keep(everybody)
             due = {address for address in everybody if int(address) % PROBE_STEPS == part}
-            self.health.round(due | self.health.unknown(everybody))
+            self.health.round(due | self.health.unknown(everybody) | self.health.late())
             await asyncio.sleep(PROBE_SECONDS / PROBE_STEPS)
             self.members.watch()
             part = (part + 1) % PROBE_STEPS
@@ -346,51 +365,6 @@ class Service:
         self._network.leases.close()
 
 
-def _held(number: int, kept: KeptRoster | KeptCredentials) -> dict[str, Any]:
+def _held(number: int, kept: KeptRoster | KeptCredentials | KeptCertificate) -> dict[str, Any]:
     """What the status tells of a document that was pushed."""
     return {"number": number, "sha256": kept.sha256, "content": kept.content}
-
-
-def own_key() -> str | None:
-    """The private key of the gateway's interface, as first boot wrote it; None when there is none to be read."""
-    path = Path(os.environ.get("HYBRIDNET_WIREGUARD", "/etc/wireguard/wg0.conf"))
-    try:
-        lines = path.read_text().splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        say(f"{path} cannot be read, so no machine of a pool can join: {error}")
-        return None
-    found = [
-        value.strip() for name, _, value in (line.partition("=") for line in lines) if name.strip() == "PrivateKey"
-    ]
-    return found[0] if found else None
-
-
-async def serve(
-    network: Network,
-    probe: Probe,
-    pulse: Pulse,
-    listener: socket.socket,
-    nginx: Nginx,
-    names: Callable[[], object] = lambda: None,
-) -> None:
-    """The service until SIGTERM, SIGINT, a newer release or the end of stage 0."""
-    service = Service(network, Health(probe), pulse, release.running(), nginx, own_key(), names=names)
-    loop = asyncio.get_running_loop()
-
-    for each in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(each, service.end)
-    https = Listener(application(service), listener, tls_context(network.config.files))
-    await https.start()
-    address = network.config.control[0]
-    tasks = [
-        asyncio.create_task(service.metrics.run(address)),
-        asyncio.create_task(listen(address, service.exchange.nudge)),
-    ]
-    try:
-        await service.run()
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        await https.close()
-        service.close()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import IPv4Address, IPv6Interface
 from typing import NamedTuple
 
@@ -16,9 +16,13 @@ from node.network import addresses6, plan
 from node.network.addresses6 import Addresses6
 from node.network.kept import Kept, State, accept
 from node.network.plan import Plan
-from node.network_document import NetworkDocument, Report, Request, roster_digest
+from node.network_document import NetworkDocument, Request, roster_digest
+from node.network_words import NO_KEYS, Keys, Report
 from node.reconcile import Wanted, changes, differences, heard_from, wanted
 from node.segments import Segments
+from node.trust.trust import Trust
+from node.tunnels.tunnels import Place
+from node.tunnels.turn import Turn
 from node.wireguard import Change, PeerState, WireGuard, WireGuardError
 from overlay.addresses import address6
 from overlay.model import Node, Peer, gateways_of
@@ -26,6 +30,9 @@ from overlay.topology import TopologyError, endpoint_for
 
 SETTLE_SECONDS = 8.0
 """Between two looks at what others may have changed beside the peers, which takes several commands."""
+
+
+NOBODY = Sight(frozenset(), frozenset())
 
 
 class Myself(NamedTuple):
@@ -38,12 +45,13 @@ class Myself(NamedTuple):
 
 @dataclass(frozen=True)
 class Parts:
-    """What of its machine an agent changes."""
+    """What of its machine an agent changes. ``turn`` is how it changes its keys, None for one that does not."""
 
     wireguard: WireGuard
     addresses6: Addresses6
     segments: Segments
     names: Names
+    turn: Turn | None = None
 
 
 class NetworkAgent:
@@ -56,7 +64,7 @@ class NetworkAgent:
     def __init__(
         self,
         state: State,
-        signing_key: str,
+        trust: Trust,
         parts: Parts,
         myself: Callable[[], Myself | None],
         changed: Callable[[], None],
@@ -64,8 +72,9 @@ class NetworkAgent:
         ticks: Callable[[], float] = time.monotonic,
     ) -> None:
         self._state = state
-        self._signing_key = signing_key
+        self._trust = trust
         self._parts = parts
+        self._turn = parts.turn
         self._myself = myself
         self._changed = changed
         self._wall = wall
@@ -74,6 +83,8 @@ class NetworkAgent:
         self._name = ""
         self._watch = LinkWatch("", wall, ticks)
         self._nodes: tuple[Kept, tuple[Node, ...]] | None = None
+        self._known: Kept | None = None
+        """Whose keys the interface goes by."""
         self._plan: Plan | None = None
         self._wanted: tuple[Plan, Set[str], Set[str], dict[str, Wanted]] | None = None
         self._stamp = 0
@@ -87,9 +98,21 @@ class NetworkAgent:
     def load(self) -> None:
         """Read what was kept before, for the first round."""
         self._state.load()
+        if self._state.kept is not None:
+            self._trust.believe(self._state.kept.roster.authorities)
 
     def myself(self) -> Myself | None:
         return self._myself()
+
+    def address(self) -> IPv4Address | None:
+        """Where the machine stands on the overlay; None while it has no tunnel to look after."""
+        me = self._myself()
+        return None if me is None else me.address
+
+    @property
+    def kept(self) -> Kept | None:
+        """What is known of the network at present."""
+        return self._state.kept
 
     def round(self) -> None:
         """Make the interface what it should be; to be called every second. Without a document it is left alone."""
@@ -107,11 +130,16 @@ class NetworkAgent:
         if me is None or kept is None:
             self._plan = self._report = None
             return
+        if self._turn is not None and self._known is not kept:
+            self._turn.tunnels.know(plan.keys_in_use(kept))
+            self._known = kept
         observed = self._parts.wireguard.peers()
         made = self._made(kept, me, observed)
         if made is None:
             return
-        sight = self._watch.look(observed, made.partners)
+        is_turning = self._turn is not None and self._turn.is_on
+        # Who changes its key has no direct links: their other ends would have to change in the same moment.
+        sight = NOBODY if is_turning else self._watch.look(observed, made.partners)
         desired = self._desired(made, kept.document.links & sight.up, sight.up | sight.trying)
         called = {key for key, peer in desired.items() if peer.endpoint is None}
         remembered = {key: endpoint for key, endpoint in self._state.endpoints.items() if key in called}
@@ -122,7 +150,20 @@ class NetworkAgent:
         if self._parts.wireguard.mtu() != mtu:
             self._parts.wireguard.set_mtu(mtu)
         self._state.heard(heard_from(observed), desired.keys())
+        self._change_keys(made, desired)
         self._note(made, sight, observed)
+
+    def _change_keys(self, made: Plan, desired: Mapping[str, Wanted]) -> None:
+        """Go on with a change of keys, of this machine or of its gateway."""
+        if self._turn is None:
+            return
+        gateways = {gateway.public_key for gateway in gateways_of(made.nodes)}
+        place = Place.of(made.kept.roster, made.me)
+        self._turn.tunnels.follow(desired, place, gateways, is_ready=self._turn.is_ready)
+        may_begin = made.gateway.name == made.target.name and not self._is_lost
+        turn = self._turn
+        # Keys that cannot be written keep nobody from saying where it hangs.
+        self._try("the machine's key", lambda: turn.step(made.gateway, may_begin=may_begin))
 
     def _kept(self, me: Myself) -> Kept | None:
         """What is known by this machine; what another one knew that had its disk is of no use."""
@@ -171,10 +212,14 @@ class NetworkAgent:
                 gateway = made.target
             else:
                 self._tell("handover", f"no handshake with {made.target.name} yet, so {gateway.name} stays the gateway")
-        links, last = tuple(sorted(sight.up)), self._report
-        if last is None or (last.name, last.gateway, last.links) != (made.me.name, gateway.name, links):
-            self._stamp = max(self._stamp + 1, int(self._wall() * 1000))
-            self._report = Report(made.me.name, self._stamp, gateway.name, links)
+        keys, on_second, identity = NO_KEYS, False, None
+        if self._turn is not None:
+            keys, identity = self._turn.tunnels.own.keys, self._turn.tunnels.own.identity
+            on_second = made.gateway.public_key in self._turn.tunnels.view.on_second
+        stamp = max(self._stamp + 1, int(self._wall() * 1000))
+        report = Report(made.me.name, stamp, gateway.name, tuple(sorted(sight.up)), keys, on_second, identity)
+        if self._report is None or replace(self._report, stamp=stamp) != report:
+            self._stamp, self._report = stamp, report
             self._changed()
 
     def settle(self) -> None:
@@ -213,9 +258,13 @@ class NetworkAgent:
             me = self._myself()
             if me is None or me.name != asked.name:
                 return
-            kept = accept(me.name, document, self._kept(me), self._signing_key)
+            self._trust.learn(document.signing)
+            kept = accept(me.name, document, self._kept(me), self._trust.is_signed)
             self._needs_roster = False
             self._state.take(kept)
+            if self._turn is not None:
+                self._turn.hear(document)
+            self._trust.believe(kept.roster.authorities)
             report = asked.report
             if report is not None and document.known == report.stamp:
                 self._hand_over(kept, report.gateway)
@@ -246,17 +295,43 @@ class NetworkAgent:
             self._is_lost = True
             self.round()
 
+    def peers(self) -> Mapping[str, PeerState]:
+        """What the interface has at present, by enrolment key; WireGuardError."""
+        with self._lock:
+            return self._parts.wireguard.peers()
+
+    @property
+    def key_made(self) -> float | None:
+        """When the machine's present key was made, in seconds since 1970; None where keys are not changed."""
+        return None if self._turn is None else self._turn.tunnels.own.made / 1000
+
+    @property
+    def is_turning(self) -> bool:
+        """Whether keys change, so that there is something to do all the time."""
+        turn = self._turn
+        return turn is not None and (turn.is_on or bool(turn.tunnels.book.turning()))
+
+    @property
+    def is_linked(self) -> bool:
+        """Whether others are watched, which takes a look each second."""
+        made = self._plan
+        return made is not None and bool(made.partners or made.gateway.name != made.target.name)
+
     def find(self) -> None:
         """The gateway answers through the tunnel."""
         with self._lock:
             self._is_lost = False
 
-    def join(self, name: str, peers: Sequence[Peer], moved: Set[str]) -> None:
-        """Have ``peers``, as a gateway has just told the machine ``name``; WireGuardError.
+    def join(self, name: str, peers: Sequence[Peer], moved: Set[str], used: Mapping[str, str]) -> None:
+        """Have ``peers``, as a gateway has just told the machine ``name``; WireGuardError, OSError.
 
-        Those of the public keys ``moved`` are called where they stand there now.
+        Those of the public keys ``moved`` are called where they stand there now. ``used`` are the keys that some use
+        in the place of these.
         """
         with self._lock:
+            if self._turn is not None:
+                self._turn.forget()
+                self._turn.tunnels.know({key: Keys(other) for key, other in used.items()})
             kept, keys = self._state.kept, {peer.public_key for peer in peers}
             if kept is not None:
                 gateways = [each for each in gateways_of(kept.roster.nodes) if each.public_key in keys]

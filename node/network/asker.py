@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from ipaddress import IPv4Address
 from typing import Protocol
 
 from node.control import Reply
@@ -14,7 +15,8 @@ from node.joining import POSSESSION, JoinError, possession
 from node.log import say
 from node.network.agent import NetworkAgent
 from node.network.bell import Bell
-from node.network_document import LIMIT, DocumentError, Request, parse_document, request_body
+from node.network_document import LIMIT, Request, parse_document, request_body
+from node.network_words import DocumentError
 
 ASK_SECONDS = 10.0
 SILENCE_SECONDS = 15.0
@@ -74,6 +76,8 @@ class Asker:
         self._stop = stop
         self._ticks = ticks
         self._heard = ticks()
+        self.answered: tuple[IPv4Address, bool] | None = None
+        """The control plane that was asked last through the tunnel, and whether it answered."""
         self._problems: dict[str, str] = {}
 
     def run(self, beat: Callable[[], None] = lambda: None) -> None:
@@ -112,11 +116,12 @@ class Asker:
                 "POST", PATH, request_body(asked), _headers(), limit=LIMIT, beat=beat
             )
         except OSError as error:
+            self.answered = control, False
             self._tell("tunnel", f"no answer about the network from {control}: {error}")
             if self._ticks() - self._heard > SILENCE_SECONDS:
                 self._ask_on_the_internet(beat)
             return _RETRY_SECONDS * random.uniform(0.5, 1.5)
-        self._heard = self._ticks()
+        self._heard, self.answered = self._ticks(), (control, True)
         self._network.find()
         self._problems.pop("tunnel", None)
         return self._read(reply, asked, str(control))

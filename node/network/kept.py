@@ -10,15 +10,9 @@ from typing import Any
 
 from node import files
 from node.log import say
-from node.network_document import (
-    DocumentError,
-    NetworkDocument,
-    SignedRoster,
-    document_body,
-    parse_document,
-    roster_digest,
-)
-from node.signature import is_signed
+from node.network_document import NetworkDocument, SignedRoster, document_body, parse_document, roster_digest
+from node.network_words import DocumentError
+from node.trust.trust import Trust
 from overlay.fields import FieldError, Fields
 from overlay.model import Node
 from overlay.roster import Roster, RosterError, parse
@@ -47,8 +41,11 @@ class Kept:
         return (*self.roster.nodes, *(member.node for member in members))
 
 
-def accept(name: str, document: NetworkDocument, before: Kept | None, signing_key: str) -> Kept:
-    """``document`` as what ``name`` knows from now on; DocumentError when it is not to be believed, or is old."""
+def accept(name: str, document: NetworkDocument, before: Kept | None, is_signed: Callable[[bytes, str], bool]) -> Kept:
+    """``document`` as what ``name`` knows from now on; DocumentError when it is not to be believed, or is old.
+
+    ``is_signed`` says whether the stack made a signature (base64) over a message.
+    """
     signed = document.roster
     if signed is None:
         if before is None or roster_digest(before.signed.body) != document.roster_sha256:
@@ -56,7 +53,7 @@ def accept(name: str, document: NetworkDocument, before: Kept | None, signing_ke
         return Kept(name, document, before.signed, before.roster)
     if roster_digest(signed.body) != document.roster_sha256:
         raise DocumentError("network.roster: not the one of roster_sha256")
-    if not is_signed(roster_message(signed.body), signed.signature, signing_key):
+    if not is_signed(roster_message(signed.body), signed.signature):
         raise DocumentError("network.roster: the stack's key did not sign it")
     try:
         roster = parse(signed.body)
@@ -70,18 +67,18 @@ def accept(name: str, document: NetworkDocument, before: Kept | None, signing_ke
 
 
 class State:
-    """The file at ``path``; one that cannot be read is put aside, loudly. ``signing_key`` is the stack's public key.
+    """The file at ``path``; one that cannot be read is put aside, loudly. ``trust`` knows the stack's signing key.
 
     ``gateway`` is the name of the gateway that the machine hangs on, empty for one that was never told of the network.
     ``endpoints`` says by public key where peers were last heard from.
     """
 
-    def __init__(self, path: Path, signing_key: str, ticks: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, path: Path, trust: Trust, ticks: Callable[[], float] = time.monotonic) -> None:
         self.kept: Kept | None = None
         self.gateway = ""
         self.endpoints: Mapping[str, str] = {}
         self._path = path
-        self._signing_key = signing_key
+        self._trust = trust
         self._ticks = ticks
         self._written = float("-inf")
         self._is_behind = False
@@ -103,7 +100,7 @@ class State:
     def _read(self, document: Mapping[str, Any]) -> None:
         fields = Fields("state", dict(document))
         name, gateway, endpoints = fields.text("name"), fields.text("gateway"), fields.text_map("endpoints")
-        kept = accept(name, parse_document(fields.text("document").encode()), None, self._signing_key)
+        kept = accept(name, parse_document(fields.text("document").encode()), None, self._trust.was_signed)
         self.kept, self.gateway, self.endpoints = kept, gateway, endpoints
 
     def take(self, kept: Kept) -> None:
@@ -153,4 +150,4 @@ class State:
 
 def _weight(kept: Kept) -> object:
     """What must be there again after a boot."""
-    return kept.name, kept.signed, kept.document.links
+    return kept.name, kept.signed, kept.document.links, kept.document.keys

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from node.links import Partner
 from node.network.kept import Kept
+from node.network_words import Keys
 from node.reconcile import Wanted, wanted
 from node.wireguard import Change, PeerState
 from overlay.links import partners
@@ -68,6 +69,12 @@ def hanging(nodes: Sequence[Node], observed: Mapping[str, PeerState]) -> Node | 
     }
     widest = max(widths, key=lambda name: widths[name], default="")
     return next((node for node in nodes if node.name == widest), None) if widths.get(widest) else None
+
+
+def keys_in_use(kept: Kept) -> dict[str, Keys]:
+    """By enrolment key, the keys of those who use others; what this machine hangs on or talks to is among them."""
+    identities = {node.name: node.public_key for node in kept.nodes}
+    return {identities[name]: keys for name, keys in kept.document.keys.items() if name in identities}
 
 
 def in_order(changes: Iterable[Change], gateway: str) -> list[Change]:

@@ -2,28 +2,43 @@
 
 from __future__ import annotations
 
-import ssl
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 from node.config import Config
 from node.control import ControlPlane
 from node.names import ResolvedNames
+from node.network import tunnel_file
 from node.network.addresses6 import Ip6
 from node.network.agent import Myself, NetworkAgent, Parts
 from node.network.asker import Asker, Doorway
 from node.network.bell import Bell
 from node.network.kept import State
 from node.segments import NftSegments
-from node.wireguard import WgTool
+from node.trust.trust import Trust
+from node.tunnels.device import SecondDevice, first_device
+from node.tunnels.enrolment import Enrolment
+from node.tunnels.own import KEYS, OwnKeys
+from node.tunnels.routes import IpRoutes
+from node.tunnels.tunnels import Tunnels
+from node.tunnels.turn import Turn
 
 ROUND_SECONDS = 1.0
+IDLE_SECONDS = 3.0
+"""Between two looks where there is nobody to be watched."""
+TURN_SECONDS = 0.2
+"""Between two looks while keys change."""
 
 
-def machine_parts() -> Parts:
-    """The machine's own."""
-    return Parts(WgTool(), Ip6(), NftSegments(), ResolvedNames())
+def machine_parts(state: Path) -> Parts:
+    """The machine's own; ``state`` is its state folder."""
+    enrolment = Enrolment(tunnel_file.path())
+    own = OwnKeys(state / KEYS, enrolment)
+    own.load(enrolment.since)
+    tunnels = Tunnels(first_device(), SecondDevice(state), IpRoutes(), own)
+    return Parts(tunnels, Ip6(), NftSegments(), ResolvedNames(), Turn(tunnels, state))
 
 
 @dataclass(frozen=True)
@@ -40,7 +55,12 @@ class Running:
         while not self.stop.is_set():
             self.agent.round()
             beat()
-            self.stop.wait(ROUND_SECONDS)
+            self.stop.wait(self._pause())
+
+    def _pause(self) -> float:
+        if self.agent.is_turning:
+            return TURN_SECONDS
+        return ROUND_SECONDS if self.agent.is_linked else IDLE_SECONDS
 
     def questions(self, beat: Callable[[], None] = lambda: None) -> None:
         """Until ``stop`` is set."""
@@ -54,7 +74,7 @@ class Running:
 
 def network(
     config: Config,
-    tls: ssl.SSLContext,
+    trust: Trust,
     parts: Parts,
     myself: Callable[[], Myself | None],
     doorway: Callable[[], Doorway | None],
@@ -62,8 +82,8 @@ def network(
 ) -> Running:
     """The network of the machine of ``config``, with what it knew before."""
     bell = Bell()
-    state = State(config.state / "network.json", config.signing_public_key)
-    agent = NetworkAgent(state, config.signing_public_key, parts, myself, bell.ring)
+    state = State(config.state / "network.json", trust)
+    agent = NetworkAgent(state, trust, parts, myself, bell.ring)
     agent.load()
-    asker = Asker(agent, bell, lambda host: ControlPlane(host, config.control[1], tls), doorway, stop)
+    asker = Asker(agent, bell, lambda host: ControlPlane(host, config.control[1], trust.tls), doorway, stop)
     return Running(agent, asker, bell, stop)

@@ -9,14 +9,16 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
+from node import keys
 from node.config import Config, Membership
-from node.control import ControlPlane, trust
+from node.control import ControlPlane
+from node.exporter.node import exporter
 from node.follow import Follower
+from node.health.reporter import Reporter
 from node.joining import Answer, JoinError, Proof, Request
 from node.log import say
 from node.network.agent import Myself, Parts
 from node.network.running import network
-from node.pool import keys
 from node.pool.client import Backoff, Client, RefusalError
 from node.pool.drain import Farewell
 from node.pool.state import Departure, Identity, State
@@ -24,7 +26,9 @@ from node.pool.system import SETUP, System
 from node.pool.tunnel import Tunnel, configuration
 from node.pool.watch import Cloud, Watcher
 from node.pulse import Pulse
+from node.trust.trust import Trust
 from node.wireguard import WireGuardError
+from node.workers import Beat, Workers
 
 POLL_SECONDS = 10.0
 """Between two questions after the lease; a whole pool asks."""
@@ -66,18 +70,25 @@ class Agent:
         self._cloud = cloud
         self._tunnel = tunnel
         self._state = State(config.state)
-        tls = trust(config.files)
-        self._client = Client(config, membership, tls)
-        self._network = network(config, tls, parts, self._myself, lambda: None, self.stop)
+        trust = Trust.of(config)
+        trust.load()
+        self._client = Client(config, membership, trust)
+        self._network = network(config, trust, parts, self._myself, lambda: None, self.stop)
+        self._exporter = exporter(self._network, "pool", own)
         self._watcher = Watcher(cloud, self.stop)
-        self._follower = Follower(config, own, self._gateways, self.stop)
+        self._reporter = Reporter(
+            lambda: [ControlPlane(host, config.control[1], trust.tls) for host in self._network.agent.controls()],
+            self.stop,
+        )
+        self._follower = Follower(config, trust, own, self._gateways, self.stop)
         self._backoff = Backoff()
         self._instance_id = ""
         self._boot = ""
         self._heard = 0.0
         self._shutdown: float | None = None
         self._refused: float | None = None
-        self._is_failed = False
+        self._is_hung = False
+        self._workers = Workers(self.stop)
         self._problems: dict[str, str] = {}
         self._is_risk_taken_in = False
         self._port: int | None = None
@@ -85,37 +96,22 @@ class Agent:
 
     def run(self) -> int:
         """Until the end; the exit status. OrphanedError without stage 0."""
-        threads = [threading.Thread(target=self._guarded(run), daemon=True) for run in self._helpers()]
         try:
             self._begin()
-            for thread in threads:
-                thread.start()
+            for run in self._helpers():
+                self._workers.start(run)
             while not self._ends():
                 self._pause(self._round())
             if self._shuts_down():
                 self._end_with_the_machine()
         finally:
             self._network.end()
-            for thread in threads:
-                if thread.is_alive():
-                    thread.join(1.0)
-        return int(self._is_failed)
+            self._workers.join(1.0)
+        return int(self._workers.is_failed or self._is_hung)
 
-    def _helpers(self) -> tuple[Callable[[], None], ...]:
-        return self._watcher.run, self._follower.run, self._network.rounds, self._network.questions
-
-    def _guarded(self, run: Callable[[], None]) -> Callable[[], None]:
-        """``run`` so that its failure ends the agent."""
-
-        def guarded() -> None:
-            try:
-                run()
-            except BaseException:
-                self._is_failed = True
-                self.stop.set()
-                raise
-
-        return guarded
+    def _helpers(self) -> tuple[Callable[[Beat], None], ...]:
+        watching, following = (self._watcher.run, self._reporter.run), (self._follower.run, self._exporter.run)
+        return *watching, *following, self._network.rounds, self._network.questions
 
     def _gateways(self) -> list[ControlPlane]:
         """Whom to ask for a release: a machine that cannot join gets what mends that on the internet."""
@@ -239,7 +235,7 @@ class Agent:
                 self._pulse.beat()
                 self._tunnel.keep(configuration(identity.private_key, answer))
                 say(f"joined as {answer.name} at {answer.address}")
-            self._network.agent.join(answer.name, answer.peers, _moved(lease, answer))
+            self._network.agent.join(answer.name, answer.peers, _moved(lease, answer), answer.keys)
             self._state.keep(answer)
         except RefusalError as error:
             self._tell("join", f"cannot join: {error}")
@@ -375,6 +371,10 @@ class Agent:
             self._wait(_SLICE)
 
     def _wait(self, seconds: float) -> None:
+        if not self._is_hung and (hung := self._workers.hung()):
+            say(f"{hung} hangs, so this release ends")
+            self._is_hung = True
+            self.stop.set()
         self._pulse.beat()
         time.sleep(seconds)
 

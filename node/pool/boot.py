@@ -17,7 +17,7 @@ from node.pool.watch.external import External
 from node.pool.watch.gcp import Gcp
 from node.pool.watch.hetzner import Hetzner
 from node.pool.watch.metadata import Metadata
-from node.pulse import OrphanedError, Pulse
+from node.pulse import SIGN, OrphanedError, Pulse
 
 
 def _load() -> tuple[machine.Config, machine.Membership]:
@@ -50,16 +50,17 @@ def check() -> None:
 def main(pulse: int) -> int:
     """Run the agent with stage 0's pipe; the exit status."""
     config, membership = _load()
-    system = Systemd()
+    system, number = Systemd(), release.running().number
+    release.leave_newer(number)
     agent = Agent(
         config,
         membership,
-        Pulse(pulse),
+        Pulse(pulse, config.state / SIGN),
         system,
         _cloud(membership.cloud),
         Tunnel(system),
-        machine_parts(),
-        release.running().number,
+        machine_parts(config.state),
+        number,
     )
 
     def end(*_: object) -> None:

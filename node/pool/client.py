@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import random
-import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, cast
@@ -15,6 +14,7 @@ from node import joining
 from node.config import Config, Membership
 from node.control import ControlPlane, Reply
 from node.joining import Answer, Request
+from node.trust.trust import Trust
 from overlay.model import is_wireguard_key
 
 REASON_LENGTH = 200
@@ -84,10 +84,10 @@ class Client:
     OSError when there is no answer, RefusalError for a no, JoinError for nonsense.
     """
 
-    def __init__(self, config: Config, membership: Membership, tls: ssl.SSLContext) -> None:
+    def __init__(self, config: Config, membership: Membership, trust: Trust) -> None:
         self.home: Home | None = None
         self._port = config.control[1]
-        self._tls = tls
+        self._trust = trust
         self._token = (config.files / "token").read_text().strip()
         self._first = Home(str(config.control[0]), config.control[1], membership.gateway_public_key)
 
@@ -100,11 +100,11 @@ class Client:
         return [self._first] if self.home is None or self.home == self._first else [self.home, self._first]
 
     def _at(self, home: Home) -> ControlPlane:
-        return ControlPlane(home.host, home.port, self._tls, self._token)
+        return ControlPlane(home.host, home.port, self._trust.tls, self._token)
 
     def overlay(self, lease: Answer) -> ControlPlane:
         """The same gateway, through the tunnel."""
-        return ControlPlane(lease.control, self._port, self._tls)
+        return ControlPlane(lease.control, self._port, self._trust.tls)
 
     def join(self, request: Request, private_key: str) -> Answer:
         """Join at the home, or at first boot's gateway when that does not answer, and go where that sends one."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from ipaddress import IPv4Interface
 from pathlib import Path
 
@@ -16,7 +17,8 @@ CONFIGURATION = Path("/etc/wireguard/wg0.conf")
 def configuration(private_key: str, lease: Answer) -> str:
     """wg-quick's configuration (a secret) of a machine with this lease."""
     address = IPv4Interface((lease.address, lease.overlay.prefixlen))
-    return wg_quick(Interface(address, private_key, lease.mtu), lease.peers)
+    peers = [replace(peer, public_key=lease.keys.get(peer.public_key, peer.public_key)) for peer in lease.peers]
+    return wg_quick(Interface(address, private_key, lease.mtu), peers)
 
 
 def _own_end(text: str) -> str:

@@ -20,4 +20,4 @@ async def verified(pool: Pool, request: Request, google: gcp.GoogleKeys) -> Evid
     if isinstance(pool.identity, GcpIdentity) and isinstance(request.proof, GcpProof):
         return await gcp.verified(pool, pool.identity, request, request.proof, google)
     cloud = "aws" if isinstance(pool.identity, AwsIdentity) else "gcp"
-    raise Refusal(403, f"proof: the pool asks for one of {cloud}")
+    raise Refusal(403, f"proof: the pool asks for one of {cloud}", kind="proof")

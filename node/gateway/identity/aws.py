@@ -39,9 +39,9 @@ def verified(identity: AwsIdentity, proof: AwsProof, instance_id: str) -> Eviden
         # The metadata service breaks the signature into lines.
         signature = base64.b64decode("".join(proof.signature.split()), validate=True)
     except ValueError:
-        raise Refusal(403, "proof: no text, or its signature is not base64") from None
+        raise Refusal(403, "proof: no text, or its signature is not base64", kind="proof") from None
     if not any(_is_signed(document, signature, each) for each in identity.certificates):
-        raise Refusal(403, "proof: none of the pool's certificates has signed this document")
+        raise Refusal(403, "proof: none of the pool's certificates has signed this document", kind="proof")
     try:
         told: object = json.loads(document)
     except (ValueError, RecursionError):
@@ -50,5 +50,5 @@ def verified(identity: AwsIdentity, proof: AwsProof, instance_id: str) -> Eviden
     wanted = {"accountId": identity.account, "region": identity.region, "instanceId": instance_id}
     for name, value in wanted.items():
         if fields.get(name) != value:
-            raise Refusal(403, f"proof: the document's {name} is not {value}")
+            raise Refusal(403, f"proof: the document's {name} is not {value}", kind="proof")
     return Evidence(f"aws:{identity.account}:{identity.region}:{instance_id}", binds=True)

@@ -69,7 +69,7 @@ class GoogleKeys:
                 return self._keys[ident]
             if self._clock() >= self._fresh_until:
                 raise Refusal(503, "proof: Google's keys cannot be had right now", _RETRY_SECONDS)
-            raise Refusal(403, "proof: Google has no key of this id")
+            raise Refusal(403, "proof: Google has no key of this id", kind="proof")
 
     async def _refresh(self) -> None:
         from jwt import PyJWTError
@@ -112,12 +112,12 @@ async def verified(
             options={"require": ["exp", "iat", "aud", "iss"]},
         )
     except (jwt.PyJWTError, ValueError, RecursionError) as error:
-        raise Refusal(403, f"proof: the token does not hold: {error}") from None
+        raise Refusal(403, f"proof: the token does not hold: {error}", kind="proof") from None
     engine = _engine(told)
     if engine.get("project_id") != identity.project:
-        raise Refusal(403, f"proof: the token is of another project than {identity.project}")
+        raise Refusal(403, f"proof: the token is of another project than {identity.project}", kind="proof")
     if str(engine.get("instance_id")) != request.instance_id:
-        raise Refusal(403, "proof: the token is another instance's")
+        raise Refusal(403, "proof: the token is another instance's", kind="proof")
     return Evidence(f"gcp:{identity.project}:{request.instance_id}", binds=False)
 
 

@@ -137,7 +137,7 @@ class Balancer:
         if self._followed is None:
             # Who had requests before this process began is healthy until the checks say otherwise.
             trusted = servers_of(self._folder.configuration() or "")
-        self.machines = machines(kept.roster, self._network.leases_of)
+        self.machines = machines(kept.roster, self._network.leases_of, self._network.revocations.keys)
         endpoints = [machine.endpoint for machine in self.machines]
         self.checks.follow(balancer.check, endpoints, trusted)
         if self._followed is None:
@@ -225,17 +225,24 @@ class Balancer:
             say(f"the load balancer: {problem}")
         self._problem = problem
 
+    @property
+    def problem(self) -> str | None:
+        """What is wrong with it, and the way out; nothing where there is none."""
+        roster, kept = self._network.rosters.kept, self._credentials.kept
+        if roster is None or roster.roster.load_balancer is None:
+            return None
+        if self._problem is None and kept and self._credentials.is_expired(kept):
+            return f"the certificate expired on {kept.not_after:%Y-%m-%d}"
+        return self._problem
+
     def status(self) -> dict[str, Any] | None:
         """``load_balancer`` of ``GET /v1/status``."""
         roster, kept = self._network.rosters.kept, self._credentials.kept
         if roster is None or roster.roster.load_balancer is None:
             return None
-        problem = self._problem
-        if problem is None and kept and self._credentials.is_expired(kept):
-            problem = f"the certificate expired on {kept.not_after:%Y-%m-%d}"
         return {
             "state": "serving" if self._is_running and self._folder.exists() else "waiting",
-            "problem": problem,
+            "problem": self.problem,
             "certificate": {"not_after": kept.not_after.isoformat()} if kept else None,
             "reloads": self.reloads,
             "targets": [self._told(machine) for machine in self.machines],

@@ -7,19 +7,15 @@ import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from node import files
 from node.log import say
-from node.signature import is_signed
+from node.pem import PemError, check_key, not_after, read_chain
+from node.trust.trust import Trust
 from overlay.serving import Credentials, CredentialsError, credentials_digest, parse_credentials
 from overlay.signing import credentials_message
 
-if TYPE_CHECKING:
-    from cryptography import x509
-
 REMEDY = "nginx goes on as it was until credentials are pushed again: `pulumi up --refresh`."
-_END = "-----END CERTIFICATE-----\n"
 
 
 @dataclass(frozen=True)
@@ -38,17 +34,15 @@ def _now() -> datetime.datetime:
 
 
 class CredentialStore:
-    """The credentials in ``path``; only what ``public_key`` (base64, ED25519) signed for ``gateway``, this node.
+    """The credentials in ``path``; only what the stack's key signed for ``gateway``, this node, as ``trust`` knows it.
 
     ``clock`` gives UTC.
     """
 
-    def __init__(
-        self, path: Path, gateway: str, public_key: str, clock: Callable[[], datetime.datetime] = _now
-    ) -> None:
+    def __init__(self, path: Path, gateway: str, trust: Trust, clock: Callable[[], datetime.datetime] = _now) -> None:
         self._path = path
         self._gateway = gateway
-        self._public_key = public_key
+        self._trust = trust
         self._clock = clock
         self.kept: Kept | None = None
         self.problem: str | None = None
@@ -68,7 +62,7 @@ class CredentialStore:
             return None
         try:
             body, signature = str(document["body"]).encode("ascii"), str(document["signature"])
-            if not is_signed(credentials_message(body), signature, self._public_key):
+            if not self._trust.was_signed(credentials_message(body), signature):
                 raise ValueError("the stack did not sign it")
             return self._checked(body)
         except (KeyError, ValueError) as error:
@@ -76,9 +70,10 @@ class CredentialStore:
 
     def offer(self, body: bytes, signature: str | None) -> tuple[int, str]:
         """Take credentials if they are signed and newer: (HTTP status, reason). On disk before this returns 201."""
-        if signature is None or not is_signed(credentials_message(body), signature, self._public_key):
+        if signature is None or not self._trust.is_signed(credentials_message(body), signature):
             return 403, "wrong signature"
         if self.kept and body == self.kept.body:
+            self._write(body, signature)
             return 200, "same"
         try:
             new = self._checked(body)
@@ -88,9 +83,12 @@ class CredentialStore:
             return 400, f"credentials.certificate: it expired on {new.not_after:%Y-%m-%d %H:%M} UTC"
         if self.kept and new.credentials.number <= self.kept.credentials.number:
             return 409, f"credentials {self.kept.credentials.number} are here"
-        files.write(self._path, {"body": body.decode("ascii"), "signature": signature})
+        self._write(body, signature)
         self.kept, self.problem = new, None
         return 201, "taken"
+
+    def _write(self, body: bytes, signature: str) -> None:
+        files.write(self._path, {"body": body.decode("ascii"), "signature": signature})
 
     def _checked(self, body: bytes) -> Kept:
         credentials = parse_credentials(body)
@@ -109,40 +107,12 @@ class CredentialStore:
 
 def _kept(credentials: Credentials, body: bytes) -> Kept:
     """CredentialsError unless everything can be read, and the private key is the certificate's."""
-    chain = _certificates("certificate", credentials.certificate)
-    if credentials.client_ca is not None:
-        _certificates("client_ca", credentials.client_ca)
-    _check_key(chain[0], credentials.private_key)
+    try:
+        chain = read_chain("certificate", credentials.certificate)
+        if credentials.client_ca is not None:
+            read_chain("client_ca", credentials.client_ca)
+        check_key(chain[0], credentials.private_key)
+    except PemError as error:
+        raise CredentialsError(f"credentials.{error}") from None
     digest = hashlib.sha256(body).hexdigest()
-    return Kept(credentials, body, digest, credentials_digest(credentials), _not_after(chain[0]))
-
-
-def _certificates(field: str, pem: str) -> list[x509.Certificate]:
-    from cryptography import x509
-
-    try:
-        return [x509.load_pem_x509_certificate(f"{text}{_END}".encode()) for text in pem.split(_END) if text]
-    except ValueError:
-        raise CredentialsError(f"credentials.{field}: it cannot be read as X.509 certificates") from None
-
-
-def _check_key(certificate: x509.Certificate, pem: str) -> None:
-    from cryptography.exceptions import UnsupportedAlgorithm
-    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
-
-    form = Encoding.DER, PublicFormat.SubjectPublicKeyInfo
-    try:
-        public = load_pem_private_key(pem.encode(), None).public_key().public_bytes(*form)
-    except (ValueError, TypeError, UnsupportedAlgorithm):
-        raise CredentialsError("credentials.private_key: it cannot be read, or is sealed with a password") from None
-    if certificate.public_key().public_bytes(*form) != public:
-        raise CredentialsError("credentials.private_key: it is not the certificate's")
-
-
-def _not_after(certificate: x509.Certificate) -> datetime.datetime:
-    # Ubuntu 22.04's cryptography (3.4.8) has the naive attribute alone, and the newest ones warn of it.
-    aware: datetime.datetime | None = getattr(certificate, "not_valid_after_utc", None)
-    if aware is not None:
-        return aware
-    naive: datetime.datetime = getattr(certificate, "not_valid_after")  # noqa: B009
-    return naive.replace(tzinfo=datetime.timezone.utc)
+    return Kept(credentials, body, digest, credentials_digest(credentials), not_after(chain[0]))

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Set
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 
 from node.gateway.lease import FULL_WEIGHT, Lease
 from node.gateway.serving.conf import Server
-from node.network_document import NeighbourLease
+from node.neighbour_document import NeighbourLease
 from overlay.roster import Roster
 
 
@@ -42,13 +42,20 @@ class Machine:
         return Server(self.endpoint.address, self.endpoint.port, self.weight, self.backup, self.max_conns)
 
 
-def machines(roster: Roster, leases_of: Callable[[str], Iterable[Lease | NeighbourLease]]) -> list[Machine]:
-    """The machines that requests may go to, in the roster's order; ``leases_of`` gives a pool's live leases."""
+def machines(
+    roster: Roster, leases_of: Callable[[str], Iterable[Lease | NeighbourLease]], barred: Set[str]
+) -> list[Machine]:
+    """The machines that requests may go to, in the roster's order.
+
+    ``leases_of`` gives a pool's live leases, ``barred`` are the public keys of whom nothing goes to.
+    """
     balancer = roster.load_balancer
     if balancer is None:
         return []
     found: list[Machine] = []
     for name, target in balancer.nodes.items():
+        if roster.node(name).public_key in barred:
+            continue
         endpoint = Endpoint(name, roster.node(name).address, target.port, target.health_path)
         share = target.share
         found.append(Machine(endpoint, share.weight, share.backup, share.max_conns, draining=False))

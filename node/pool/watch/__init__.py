@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -57,9 +58,10 @@ class Watcher:
         self._stop = stop
         self._problem = ""
 
-    def run(self) -> None:
+    def run(self, beat: Callable[[], None] = lambda: None) -> None:
         """Until ``stop`` is set."""
         while not self._stop.is_set():
+            beat()
             try:
                 self.sight = self._cloud.look()
                 self._problem = ""

@@ -1,8 +1,9 @@
-"""The machine's WireGuard key, which is made here and never leaves."""
+"""WireGuard keys: they are made on the machine that uses them, and never leave it."""
 
 from __future__ import annotations
 
 import base64
+from functools import lru_cache
 
 from node.wireguard import run
 
@@ -12,6 +13,7 @@ def new() -> str:
     return run(["wg", "genkey"]).strip()
 
 
+@lru_cache(maxsize=32)
 def public_key(private_key: str) -> str:
     """The public half (base64) of a private key."""
     from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
