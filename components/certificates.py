@@ -17,8 +17,9 @@ TEN_YEARS = 10 * 365 * 24
 SERVING_HOURS = 397 * 24
 """Clients may bound how long a server's certificate is valid: browsers take 398 days at most of public authorities."""
 RENEWAL_HOURS = 90 * 24
-"""How long before its end a `pulumi up` makes it anew."""
+"""How long before its end a `pulumi up` makes a gateway's certificate anew."""
 _CURVE = "P256"
+_AUTHORITY_USES = ["cert_signing", "crl_signing"]
 
 
 @dataclass(frozen=True)
@@ -48,39 +49,97 @@ class _Wish:
     names: Sequence[str]
     addresses: Sequence[pulumi.Input[str]]
     hours: int
-    early: int | None
+
+
+def authority_name(prefix: str, revision: int) -> str:
+    """What an authority's certificate calls it; another name a revision, so that nobody takes one for another."""
+    return prefix if revision == 1 else f"{prefix} {revision}"
 
 
 class CertificateAuthority(pulumi.ComponentResource):
-    """An ECDSA authority of the stack's own: whoever trusts it trusts this stack's gateways and nobody else."""
+    """An ECDSA authority of the stack's own: whoever trusts it trusts this stack's gateways and nobody else.
+
+    Each revision is another authority, and the one before it vouches for it: who knows an earlier one alone finds the
+    way to what the present one has issued by the certificates in between, the bridges, that a gateway shows, too.
+    """
 
     certificate: pulumi.Output[str]
-    """The authority's certificate, PEM."""
+    """The present authority's certificate, PEM."""
+    known: pulumi.Output[str]
+    """The certificates of all of them, PEM: a gateway shows one of an earlier authority until it is told another."""
 
     def __init__(
-        self, name: str, *, common_name: str, protect: bool, opts: pulumi.ResourceOptions | None = None
+        self,
+        name: str,
+        *,
+        common_name: str,
+        protect: bool,
+        revision: int = 1,
+        opts: pulumi.ResourceOptions | None = None,
     ) -> None:
-        """``common_name`` stands in the certificate; ``protect`` keeps the authority from being deleted."""
+        """``common_name`` stands in the certificates; ``protect`` keeps the authorities from being deleted."""
         super().__init__("hybrid-wireguard:index:CertificateAuthority", name, {}, opts)
         child = pulumi.ResourceOptions(parent=self, protect=protect)
-        key = tls.PrivateKey(f"{name}-key", algorithm="ECDSA", ecdsa_curve=_CURVE, opts=child)
-        self._private_key = pulumi.Output.secret(key.private_key_pem)
+        self._revision = revision
+        self._private_key, self.certificate = self._make(name, common_name, child)
+        known, self._bridges = [self.certificate], list[pulumi.Output[str]]()
+        for number in range(2, revision + 1):
+            before = self._private_key, self.certificate
+            called = authority_name(common_name, number)
+            self._private_key, self.certificate = self._make(f"{name}-{number}", called, child)
+            known.insert(0, self.certificate)
+            self._bridges.insert(0, self._bridge(f"{name}-{number}", called, before, child))
+        self.known = known[0] if len(known) == 1 else pulumi.Output.concat(*known)
+        self.register_outputs({"certificate": self.certificate})
+
+    def _make(
+        self, name: str, common_name: str, opts: pulumi.ResourceOptions
+    ) -> tuple[pulumi.Output[str], pulumi.Output[str]]:
+        """An authority: its private key, a secret, and its certificate, both PEM."""
+        key = tls.PrivateKey(f"{name}-key", algorithm="ECDSA", ecdsa_curve=_CURVE, opts=opts)
+        private_key = pulumi.Output.secret(key.private_key_pem)
         certificate = tls.SelfSignedCert(
             f"{name}-certificate",
-            private_key_pem=self._private_key,
+            private_key_pem=private_key,
             subject={"common_name": common_name},
             is_ca_certificate=True,
             set_subject_key_id=True,
-            allowed_uses=["cert_signing", "crl_signing"],
+            allowed_uses=_AUTHORITY_USES,
             validity_period_hours=TEN_YEARS,
-            opts=child,
+            opts=opts,
         )
-        self.certificate = certificate.cert_pem
-        self.register_outputs({"certificate": self.certificate})
+        return private_key, certificate.cert_pem
+
+    def _bridge(
+        self,
+        name: str,
+        common_name: str,
+        before: tuple[pulumi.Output[str], pulumi.Output[str]],
+        opts: pulumi.ResourceOptions,
+    ) -> pulumi.Output[str]:
+        """The present authority's certificate by the one ``before`` it (private key and certificate), PEM."""
+        request = tls.CertRequest(
+            f"{name}-request", private_key_pem=self._private_key, subject={"common_name": common_name}, opts=opts
+        )
+        return tls.LocallySignedCert(
+            f"{name}-bridge",
+            cert_request_pem=request.cert_request_pem,
+            ca_private_key_pem=before[0],
+            ca_cert_pem=before[1],
+            is_ca_certificate=True,
+            set_subject_key_id=True,
+            allowed_uses=_AUTHORITY_USES,
+            validity_period_hours=TEN_YEARS,
+            opts=opts,
+        ).cert_pem
+
+    def with_bridges(self, certificate: pulumi.Output[str]) -> pulumi.Output[str]:
+        """``certificate`` (PEM), issued here, and behind it what leads on to every earlier authority."""
+        return pulumi.Output.concat(certificate, *self._bridges) if self._bridges else certificate
 
     def issue(self, name: str, *, addresses: Sequence[pulumi.Input[str]], opts: pulumi.ResourceOptions) -> Certificate:
         """A control plane's certificate for ``name`` and the IP ``addresses``; ``opts`` says whose child it is."""
-        return self._issue(_Wish(name, f"{name}-tls-key", name, (name,), addresses, TEN_YEARS, None), opts)
+        return self._issue(_Wish(name, f"{name}-tls-key", name, (name,), addresses, TEN_YEARS), opts)
 
     def issue_serving(
         self,
@@ -92,15 +151,17 @@ class CertificateAuthority(pulumi.ComponentResource):
     ) -> Certificate:
         """What the gateway ``name`` shows to clients: a certificate for itself, ``names`` and the IP ``addresses``.
 
-        It is the leaf alone: who trusts the authority has its certificate, and who does not would not trust one that
-        comes along (RFC 8446, section 4.4.2, lets the root be left out).
+        It comes with the bridges, and without the authority itself: who trusts that has its certificate, and who does
+        not would not trust one that comes along (RFC 8446, section 4.4.2, lets the root be left out).
         """
         dns_names = (*names, *(() if name in names else (name,)))
         key, stem = f"{name}-serving-key", f"{name}-serving"
-        return self._issue(_Wish(name, key, stem, dns_names, addresses, SERVING_HOURS, RENEWAL_HOURS), opts)
+        made = self._issue(_Wish(name, key, stem, dns_names, addresses, SERVING_HOURS), opts)
+        return Certificate(self.with_bridges(made.certificate), made.private_key)
 
     def _issue(self, wish: _Wish, opts: pulumi.ResourceOptions) -> Certificate:
-        key = tls.PrivateKey(wish.key, algorithm="ECDSA", ecdsa_curve=_CURVE, opts=opts)
+        name = wish.key if self._revision == 1 else f"{wish.key}-{self._revision}"
+        key = tls.PrivateKey(name, algorithm="ECDSA", ecdsa_curve=_CURVE, opts=opts)
         private_key = pulumi.Output.secret(key.private_key_pem)
         request = tls.CertRequest(
             f"{wish.stem}-request",
@@ -118,7 +179,7 @@ class CertificateAuthority(pulumi.ComponentResource):
             allowed_uses=["digital_signature", "server_auth"],
             set_subject_key_id=True,
             validity_period_hours=wish.hours,
-            early_renewal_hours=wish.early,
+            early_renewal_hours=RENEWAL_HOURS,
             opts=opts,
         )
         return Certificate(certificate.cert_pem, private_key)

@@ -19,6 +19,8 @@ _T = TypeVar("_T")
 
 PUSH_SECONDS = 600.0
 """How long a push waits for a gateway: a first boot that installs packages takes minutes."""
+ABSENT_SECONDS = 120.0
+"""How long a push waits for a gateway that was told before: a boot takes less."""
 SWITCH_SECONDS = 120.0
 """How long a gateway may take to run a release it has: it goes back to the one before after 30 s."""
 READ_SECONDS = 10.0
@@ -32,6 +34,14 @@ _NOT_READY = (502, 503, 504)
 
 class PushError(Exception):
     """A gateway cannot be told; the message says which one, why and what to do."""
+
+
+class RefusedError(PushError):
+    """A gateway answers, and does not take it. ``status`` is HTTP's."""
+
+    def __init__(self, message: str, status: int) -> None:
+        super().__init__(message)
+        self.status = status
 
 
 class _NotReadyError(Exception):
@@ -58,8 +68,9 @@ class Failure:
 class Status:
     """A gateway's ``GET /v1/status``, as far as a push needs it.
 
-    ``newest_release`` is the highest number it ever took, failed ones included; 0 for none. Releases from before
-    gateways answered requests say nothing of ``credentials``.
+    ``newest_release`` is the highest number it ever took, failed ones included; 0 for none. ``signing`` is the signing
+    key that it believes (base64), ``handovers`` how many that lead there it knows, ``public_key`` the WireGuard key
+    that it uses. Earlier releases say nothing of these, of ``credentials`` and ``certificate``, nor does stage 0.
     """
 
     stage: str
@@ -69,6 +80,10 @@ class Status:
     newest_release: int
     failed_release: Failure | None
     credentials: Held | None
+    certificate: Held | None
+    signing: str | None
+    handovers: int | None
+    public_key: str | None
 
 
 def parse_status(document: Mapping[str, Any]) -> Status:
@@ -78,7 +93,11 @@ def parse_status(document: Mapping[str, Any]) -> Status:
         found = document.get(key)
         return None if found is None else Held(int(found["number"]), str(found[digest]))
 
-    failed = document.get("failed_release")
+    def text(key: str) -> str | None:
+        found = document.get(key)
+        return None if found is None else str(found)
+
+    failed, handovers = document.get("failed_release"), document.get("handovers")
     return Status(
         stage=str(document["stage"]),
         healthy=bool(document.get("healthy", False)),
@@ -87,6 +106,10 @@ def parse_status(document: Mapping[str, Any]) -> Status:
         newest_release=int(document["newest_release"]),
         failed_release=None if failed is None else Failure(int(failed["number"]), str(failed["reason"])),
         credentials=held("credentials", "content"),
+        certificate=held("certificate", "content"),
+        signing=text("signing"),
+        handovers=None if handovers is None else int(handovers),
+        public_key=text("public_key"),
     )
 
 
@@ -105,7 +128,7 @@ class Patience:
 
 
 class ControlPlane:
-    """One gateway's control plane at ``url``, whose certificate the authority ``ca`` (PEM) must have issued."""
+    """One gateway's control plane at ``url``, whose certificate one of the authorities ``ca`` (PEM) must have made."""
 
     def __init__(self, name: str, url: str, ca: str, patience: Patience | None = None) -> None:
         parts = urlsplit(url)
@@ -119,6 +142,13 @@ class ControlPlane:
     def status(self) -> Status:
         """What the gateway holds; PushError when it does not answer in time."""
         return self._until(self._ask, "answers", self._patience.seconds)
+
+    def status_now(self) -> Status | None:
+        """What the gateway holds, asked once; None when it does not answer."""
+        try:
+            return self._ask()
+        except _NotReadyError:
+            return None
 
     def _ask(self) -> Status:
         code, answer = self._request("GET", "/v1/status", None, {})
@@ -138,7 +168,7 @@ class ControlPlane:
                 return
             if code in _NOT_READY:
                 raise _NotReadyError(str(answer.get("reason") or f"status {code}"))
-            raise PushError(f"{self.name} refused {path}: {_explained(code, answer)}")
+            raise RefusedError(f"{self.name} refused {path}: {_explained(code, answer)}", code)
 
         self._until(send, "takes what is pushed", self._patience.seconds)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import pulumi
 
@@ -35,6 +36,8 @@ class WgGateway(pulumi.ComponentResource):
     """Its WireGuard public key."""
     server_id: pulumi.Output[str]
     """Its cloud's id of its machine; another one after the machine was made anew."""
+    certificate: Certificate
+    """What its control plane shows, with what leads to every earlier authority of the stack."""
     serving: Certificate | None
     """What it shows to clients; None when it answers no requests."""
 
@@ -58,6 +61,7 @@ class WgGateway(pulumi.ComponentResource):
         address = network.gateway_address(machine, self)
         addresses = [address.ipv4, str(machine.address), *self._more_addresses(address)]
         certificate = stack.authority.issue(name, addresses=addresses, opts=child)
+        self.certificate = replace(certificate, certificate=stack.authority.with_bridges(certificate.certificate))
         self.serving = None
         if edge is not None:
             self.serving = edge.certificate or stack.authority.issue_serving(

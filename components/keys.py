@@ -7,7 +7,7 @@ keeps it secret for Pulumi until ``Output.unsecret`` says otherwise.
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from overlay.pools import token_digest
+from overlay.signing import handover_message
 
 _T = TypeVar("_T")
 _INFO = b"wireguard"
@@ -114,13 +115,23 @@ def pool_token(name: str, revision: int, opts: pulumi.ResourceOptions) -> PoolTo
     return PoolToken(token, pulumi.Output.unsecret(token.apply(token_digest)))
 
 
+def _handover(before: pulumi.Output[str], public: pulumi.Output[str]) -> pulumi.Output[str]:
+    """The signature of the key ``before`` (PEM) over the next one's public half; no secret."""
+    both = pulumi.Output.all(before, public)
+    return pulumi.Output.unsecret(both.apply(lambda found: sign(found[0], handover_message(found[1]))))
+
+
 class StackKeys(pulumi.ComponentResource):
     """The keys that belong to the stack as a whole: one that signs what is pushed, one for SSH."""
 
     signing_private_pem: pulumi.Output[str]
-    """ED25519 key (PEM) that signs rosters and releases; secret."""
+    """ED25519 key (PEM) that signs what is pushed; secret."""
     signing_public: pulumi.Output[str]
-    """Its public half, base64 of 32 bytes, as machines hold it."""
+    """Its public half, base64 of 32 bytes, as new machines hold it."""
+    earlier_signing: list[pulumi.Output[str]]
+    """The signing keys (PEM) before it, oldest first; secret."""
+    handovers: list[Mapping[str, pulumi.Output[str]]]
+    """``publicKey`` of each but the first, and the ``signature`` over it of the one before (overlay.signing)."""
     seal: pulumi.Output[str]
     """What gateways derive leases' secrets and tickets from, base64 of 32 bytes; secret."""
     ssh_public: pulumi.Output[str]
@@ -134,14 +145,24 @@ class StackKeys(pulumi.ComponentResource):
         *,
         ssh_public_key: str | None,
         protect: bool,
+        signing_revision: int = 1,
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
-        """``ssh_public_key`` is used when it is given; ``protect`` keeps the signing key and the sealing one."""
+        """``ssh_public_key`` is used when it is given; ``protect`` keeps the signing keys and the sealing one.
+
+        There are ``signing_revision`` signing keys, of which the last one is in use.
+        """
         super().__init__("hybrid-wireguard:index:StackKeys", name, {}, opts)
         kept = pulumi.ResourceOptions(parent=self, protect=protect)
-        signing = tls.PrivateKey(f"{name}-signing", algorithm="ED25519", opts=kept)
-        self.signing_private_pem = pulumi.Output.secret(signing.private_key_pem)
-        self.signing_public = pulumi.Output.unsecret(signing.private_key_pem.apply(signing_public_key))
+        names = [f"{name}-signing", *(f"{name}-signing-{number}" for number in range(2, signing_revision + 1))]
+        made = [tls.PrivateKey(each, algorithm="ED25519", opts=kept).private_key_pem for each in names]
+        *self.earlier_signing, self.signing_private_pem = map(pulumi.Output.secret, made)
+        publics = [pulumi.Output.unsecret(pem.apply(signing_public_key)) for pem in made]
+        self.signing_public = publics[-1]
+        self.handovers = [
+            {"publicKey": public, "signature": _handover(before, public)}
+            for before, public in zip(made, publics[1:], strict=False)
+        ]
         seal = tls.PrivateKey(f"{name}-seal", algorithm="ED25519", opts=kept)
         self.seal = pulumi.Output.secret(seal.private_key_pem.apply(seal_key))
         if ssh_public_key is not None:

@@ -6,7 +6,8 @@ import hashlib
 import re
 from collections.abc import Iterator, Mapping
 
-from components.settings.models import GatewaySettings, Settings
+from components.settings.machines import GatewaySettings
+from components.settings.models import Settings
 from components.settings.places import gateway_address, has_gateway, is_first_address
 from overlay.checks import Problem
 from overlay.model import is_node_name

@@ -8,7 +8,7 @@ from components.clouds.aws import AwsNetwork
 from components.clouds.gcp import GcpNetwork
 from components.clouds.hetzner import HetznerNetwork, ssh_key
 from components.machine import SiteNetwork
-from components.settings.models import AwsSite, ExternalSite, GcpSite, HetznerSite
+from components.settings.sites import AwsSite, ExternalSite, GcpSite, HetznerSite
 from components.stack import Stack
 
 

@@ -1,163 +1,22 @@
-"""The stack's outputs: the contract with other stacks (docs/exports.md), and their typed reader."""
+"""The typed reader of what a stack exports: the contract with other stacks (docs/exports.md).
+
+It needs nothing of this project, and of others only Pulumi: another repository may take a copy of this one file.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import Any, TypeVar, cast
 
 import pulumi
 
-from components.configurations import configuration
-from components.documents import prometheus_targets, service_on_pool, service_on_spokes, ssh_node_pools
-from components.gateway import WgGateway
-from components.plan import Machine, Plan
-from components.pool import InferencePool
-from components.spoke import WgSpoke
-from components.stack import Stack
-from overlay.addresses import address6
-from overlay.groups import LOADBALANCER
-
 _T = TypeVar("_T")
+_TEXTS = ("str", "IPv4Address", "IPv4Network")
+"""Types of fields that are always texts in JSON."""
 SCHEMA_VERSION = 1
 """Raised when a field changes or goes; a new field leaves it as it is."""
-
-
-def _peer(machine: Machine, plan: Plan, public_key: pulumi.Output[str], endpoint: pulumi.Output[str] | None) -> Any:
-    network = plan.network
-    return {
-        "name": machine.name,
-        "site": machine.site,
-        "role": machine.role,
-        "address": str(machine.address),
-        "public_key": public_key,
-        "endpoint": endpoint,
-        "allowed_ips": [str(prefix) for prefix in plan.allowed_ips[machine.name] if isinstance(prefix, IPv4Network)],
-        "allowed_ips6": [str(prefix) for prefix in plan.allowed_ips[machine.name] if isinstance(prefix, IPv6Network)],
-        "address6": None if network.overlay6 is None else str(address6(network.overlay6, machine.address)),
-        "dns_name": f"{machine.name}.{machine.site}.{network.domain}",
-        "group": (LOADBALANCER if machine.role == "gateway" else machine.group) if network.groups else None,
-    }
-
-
-def _network(plan: Plan) -> dict[str, Any]:
-    overlay6 = plan.network.overlay6
-    return {
-        "overlay": str(plan.network.overlay),
-        "overlay6": None if overlay6 is None else str(overlay6),
-        "topology": plan.network.topology,
-        "domain": plan.network.domain,
-        "groups": {name: list(reached) for name, reached in plan.network.groups.items()},
-        "mtu": plan.mtu,
-        "sites": {
-            site.name: {"cloud": site.cloud, "subnet": str(site.subnet), "region": site.region}
-            for site in plan.network.sites
-        },
-    }
-
-
-def _pool(pool: InferencePool) -> dict[str, Any]:
-    plan = pool.plan
-    return {
-        "name": plan.name,
-        "kind": "external" if plan.is_external else "managed",
-        "site": plan.site,
-        "cloud": plan.cloud,
-        "region": plan.region,
-        "range": str(plan.addresses),
-        "min": plan.minimum,
-        "max": plan.limit,
-        "port": plan.port,
-        "health_path": plan.health_path,
-        "group": pool.group.name,
-        "role": pool.group.role,
-    }
-
-
-def _service(plan: Plan, known_as: str, pools: Mapping[str, InferencePool]) -> pulumi.Input[str]:
-    """The SkyServe service: its replicas are the first external pool's machines, else it runs on the spokes."""
-    for pool in pools.values():
-        if pool.join_script is not None:
-            return pool.join_script.apply(partial(service_on_pool, plan, known_as, pool.plan))
-    return service_on_spokes(plan, known_as)
-
-
-def _load_balancer(stack: Stack, first: WgGateway) -> dict[str, Any] | None:
-    """Where requests are answered: by a name, if there is one that is no pattern, which the user's DNS knows."""
-    settings = stack.settings.load_balancer
-    if not settings.enabled:
-        return None
-    named = next((name for name in settings.names if not name.startswith("*.")), None)
-    return {
-        "url": first.public_address.apply(lambda ip: f"https://{named or ip}"),
-        "server_names": list(settings.names),
-        "ca": stack.authority.certificate if settings.certificate == "stack" and settings.cloudflare is None else None,
-    }
-
-
-def stack_outputs(
-    stack: Stack,
-    gateways: Mapping[str, WgGateway],
-    spokes: Mapping[str, WgSpoke],
-    pools: Mapping[str, InferencePool],
-) -> dict[str, Any]:
-    """Everything that the stack exports, by name; SkyPilot knows the machines by the stack's prefix."""
-    plan, known_as = stack.plan, stack.settings.prefix
-    first = gateways[plan.root.name]
-    called = plan.network.topology == "mesh"
-    peers = [_peer(g.machine, plan, g.public_key, g.endpoint) for g in gateways.values()]
-    peers += [_peer(s.machine, plan, s.public_key, s.endpoint if called else None) for s in spokes.values()]
-    return {
-        "schema_version": SCHEMA_VERSION,
-        "wg_gateway_ip": first.public_address,
-        "gateways": [
-            {
-                "name": name,
-                "site": gateway.machine.site,
-                "address": str(gateway.machine.address),
-                "public_ip": gateway.public_address,
-                "endpoint": gateway.endpoint,
-                "url": gateway.url,
-                "server_id": gateway.server_id,
-                "public_key": gateway.public_key,
-                "lan_address": gateway.machine.private_address and str(gateway.machine.private_address),
-            }
-            for name, gateway in gateways.items()
-        ],
-        "peers": peers,
-        "pools": [_pool(pool) for pool in pools.values()],
-        "network": _network(plan),
-        "load_balancer": _load_balancer(stack, first),
-        "ssh_node_pools": ssh_node_pools(plan, known_as),
-        "skyserve_service": _service(plan, known_as, pools),
-        "prometheus_targets": prometheus_targets(plan),
-        "join": pulumi.Output.secret(
-            {
-                "url": first.url,
-                "ca": stack.authority.certificate,
-                "tokens": {name: pool.token for name, pool in pools.items()},
-            }
-        ),
-        "configurations": pulumi.Output.secret(
-            {
-                name: _configuration(plan, spoke, gateways[plan.hangs_on(spoke.machine).name])
-                for name, spoke in spokes.items()
-                if spoke.machine.is_external
-            }
-        ),
-        "ssh_private_key": stack.keys.ssh_private,
-    }
-
-
-def _configuration(plan: Plan, spoke: WgSpoke, gateway: WgGateway) -> pulumi.Output[str]:
-    known = pulumi.Output.all(gateway.public_key, gateway.endpoint)
-
-    def written(private: str | None) -> pulumi.Output[str]:
-        return known.apply(lambda found: configuration(plan, spoke.machine, private, *found))
-
-    return written(None) if spoke.key is None else spoke.key.use(written)
 
 
 class OutputsError(ValueError):
@@ -296,37 +155,69 @@ ADDED = ("pools", "load_balancer")
 
 def parse_outputs(values: Mapping[str, Any]) -> StackOutputs:
     """The outputs of their JSON; OutputsError when they are of another version or a field is missing or wrong."""
-    version = values.get("schema_version")
-    if version != SCHEMA_VERSION:
-        raise OutputsError(f"schema_version is {version!r}, and this reader knows {SCHEMA_VERSION}: update the reader")
+    _check_version(values.get("schema_version"))
+    values = {name: value for name, value in values.items() if value is not None}
     try:
         network = values["network"]
         return StackOutputs(
-            wg_gateway_ip=values["wg_gateway_ip"],
+            wg_gateway_ip=_text(values, "wg_gateway_ip"),
             gateways=tuple(_parsed_gateway(gateway) for gateway in values["gateways"]),
             peers=tuple(_parsed_peer(peer) for peer in values["peers"]),
             pools=tuple(_parsed_pool(pool) for pool in values.get("pools") or ()),
             network=NetworkOutput(
-                overlay=IPv4Network(network["overlay"]),
+                overlay=IPv4Network(_text(network, "overlay")),
                 overlay6=_maybe(IPv6Network, network.get("overlay6")),
-                topology=network["topology"],
+                topology=_text(network, "topology"),
                 domain=network.get("domain"),
                 groups=_parsed_groups(network.get("groups")),
                 mtu=int(network["mtu"]),
-                sites={name: IPv4Network(site["subnet"]) for name, site in network["sites"].items()},
+                sites={name: IPv4Network(_text(site, "subnet")) for name, site in network["sites"].items()},
             ),
             load_balancer=_parsed_balancer(values.get("load_balancer")),
-            ssh_node_pools=values["ssh_node_pools"],
-            skyserve_service=values["skyserve_service"],
+            ssh_node_pools=_text(values, "ssh_node_pools"),
+            skyserve_service=_text(values, "skyserve_service"),
             prometheus_targets=tuple(values["prometheus_targets"]),
         )
-    except (KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise OutputsError(f"the outputs are not as docs/exports.md says: {type(error).__name__} {error}") from None
+
+
+def parse_join(values: Mapping[str, Any]) -> JoinOutput:
+    """The secret output ``join``, with the ``schema_version`` that it is of; OutputsError as :func:`parse_outputs`."""
+    _check_version(values.get("schema_version"))
+    join = values.get("join")
+    known = cast("Mapping[str, Any]", join if isinstance(join, Mapping) else {})
+    missing = [name for name in JoinOutput.__dataclass_fields__ if name not in known]
+    if missing:
+        raise OutputsError(f"the outputs are not as docs/exports.md says: join has no {', '.join(missing)}")
+    return JoinOutput(known["url"], known["ca"], known["tokens"])
+
+
+def parse_configurations(values: Mapping[str, Any]) -> Mapping[str, str]:
+    """The same of ``configurations``, which stacks that were not updated since do not have."""
+    _check_version(values.get("schema_version"))
+    return values.get("configurations") or {}
+
+
+def _check_version(version: object) -> None:
+    if version == SCHEMA_VERSION:
+        return
+    remedy = "update the reader"
+    if version is None:
+        remedy = "see whether the stack is one of hybrid-wireguard, and whether it has been made"
+    raise OutputsError(f"schema_version is {version!r}, and this reader knows {SCHEMA_VERSION}: {remedy}")
+
+
+def _text(values: Mapping[str, Any], name: str) -> str:
+    if not isinstance(values[name], str):
+        raise TypeError(f"{name} is no text")
+    return values[name]
 
 
 def _fields(kind: type[Any], values: Mapping[str, Any]) -> dict[str, Any]:
     """The fields that ``kind`` knows: a later version of the contract may have added others."""
-    return {name: values[name] for name in kind.__dataclass_fields__}
+    known: Mapping[str, Any] = kind.__dataclass_fields__
+    return {name: _text(values, name) if field.type in _TEXTS else values[name] for name, field in known.items()}
 
 
 def _maybe(kind: Callable[[str], _T], text: str | None) -> _T | None:
@@ -380,14 +271,12 @@ class StackReader:
     """wg-quick's text by name, for people and machines of external sites; secret."""
 
     def __init__(self, reference: pulumi.StackReference) -> None:
-        values = {name: reference.require_output(name) for name in PLAIN}
-        values |= {name: reference.get_output(name) for name in ADDED}
+        # Not required of Pulumi: another version may lack an output, and it is the version that is to be said then.
+        values = {name: reference.get_output(name) for name in (*PLAIN, *ADDED)}
         self.outputs = pulumi.Output.all(**values).apply(parse_outputs)
-        self.join = pulumi.Output.secret(reference.require_output("join").apply(_parsed_join))
-        configurations = reference.get_output("configurations")
-        self.configurations = pulumi.Output.secret(configurations.apply(lambda found: found or {}))
 
+        def with_version(name: str) -> pulumi.Output[dict[str, Any]]:
+            return pulumi.Output.all(**{"schema_version": values["schema_version"], name: reference.get_output(name)})
 
-def _parsed_join(values: object) -> JoinOutput:
-    known = cast("Mapping[str, Any]", values)
-    return JoinOutput(known["url"], known["ca"], known["tokens"])
+        self.join = pulumi.Output.secret(with_version("join").apply(parse_join))
+        self.configurations = pulumi.Output.secret(with_version("configurations").apply(parse_configurations))

@@ -10,17 +10,8 @@ from ipaddress import IPv4Address, IPv4Network
 from components import names, server_types
 from components.pool_plan import PoolPlan, asked_types, overlay_pools, plan_pool
 from components.serving_plan import balancer_warnings, plan_balancer
-from components.settings.models import (
-    DEFAULT_SERVER_TYPE,
-    AwsSite,
-    ExternalSite,
-    GatewaySettings,
-    GcpSite,
-    HetznerSite,
-    Settings,
-    SiteSettings,
-    SpokeSettings,
-)
+from components.settings.machines import DEFAULT_SERVER_TYPE, PUBLIC_BY_DEFAULT, GatewaySettings, SpokeSettings
+from components.settings.models import Settings
 from components.settings.places import (
     gateway_address,
     is_first_address,
@@ -28,6 +19,7 @@ from components.settings.places import (
     private_range,
     reaches_gateway_at_home,
 )
+from components.settings.sites import AwsSite, ExternalSite, HetznerSite, SiteSettings
 from overlay import topology
 from overlay.addresses import AddressError, address_of, network6
 from overlay.checks import Problem
@@ -184,7 +176,7 @@ def _node(machine: Machine) -> Node:
 
 def is_public(site: SiteSettings, public_address: bool | str | None) -> bool:
     """Whether a machine of ``site`` that is no gateway has a public IPv4 address."""
-    return not isinstance(site, GcpSite | ExternalSite) if public_address is None else public_address is True
+    return PUBLIC_BY_DEFAULT.get(site.cloud, False) if public_address is None else public_address is True
 
 
 def _machine(settings: Settings, node: Node, wanted: GatewaySettings | SpokeSettings, *, lan: bool) -> Machine:

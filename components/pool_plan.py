@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from ipaddress import IPv4Network
 
 from components import names, server_types
-from components.settings.models import DEFAULT_SERVER_TYPE, GcpSite, HetznerSite, PoolSettings, Settings, SiteSettings
+from components.settings.machines import DEFAULT_SERVER_TYPE, PUBLIC_BY_DEFAULT, PoolSettings
+from components.settings.models import Settings
 from components.settings.places import reaches_gateway_at_home
+from components.settings.sites import HetznerSite, SiteSettings
 from overlay.pools import Pool
 
 
@@ -82,7 +84,7 @@ def plan_pool(settings: Settings, name: str, wanted: PoolSettings) -> PoolPlan:
         on_demand_base=wanted.on_demand_base or 0,
         image=wanted.image,
         location=site.location if isinstance(site, HetznerSite) else None,
-        public=not isinstance(site, GcpSite) if public is None else public,
+        public=PUBLIC_BY_DEFAULT.get(site.cloud, False) if public is None else public,
         port=wanted.port,
         health_path=wanted.health_path,
         user_setup=wanted.user_setup,

@@ -14,6 +14,8 @@ from components.paths import paths
 from components.plan import Machine, Plan
 from components.pool import InferencePool
 from components.push import Credentials, Release, Roster
+from components.push_base import Pushing
+from components.push_certificate import PushedCertificate
 from components.roster_document import balancer_inputs
 from components.spoke import WgSpoke
 from components.stack import Stack
@@ -87,15 +89,27 @@ def push_everything(
     spokes: Mapping[str, WgSpoke],
     pools: Mapping[str, InferencePool],
     edge: Edge | None,
-) -> None:
-    """Registers the release and, after it, roster and credentials, which the release's code reads.
+) -> Roster:
+    """Registers the release and, after it, certificates, roster and credentials, which the release's code reads.
 
-    Credentials are a resource a gateway: none holds another one's private key.
+    What has a private key in it is a resource a gateway: none holds another one's. The roster, by which nodes learn
+    whom to trust, comes after the gateways have the certificates that go with it.
     """
     planes = {name: {"url": gateway.url, "serverId": gateway.server_id} for name, gateway in gateways.items()}
-    release = Release(
-        "release", gateways=planes, ca=stack.authority.certificate, signing_key=stack.keys.signing_private_pem
+    pushing = Pushing(
+        stack.authority.known, stack.keys.signing_private_pem, stack.keys.earlier_signing, stack.keys.handovers
     )
+    release = Release("release", gateways=planes, pushing=pushing)
+    certificates = [
+        PushedCertificate(
+            f"{name}-control",
+            certificate=gateway.certificate,
+            gateways={name: planes[name]},
+            pushing=pushing,
+            opts=pulumi.ResourceOptions(depends_on=[release]),
+        )
+        for name, gateway in gateways.items()
+    ]
     nodes = {
         name: _node(gateway.machine, gateway.public_key, gateway.endpoint) | _given(endpoint6=gateway.endpoint6)
         for name, gateway in gateways.items()
@@ -104,8 +118,8 @@ def push_everything(
     for name, spoke in spokes.items():
         nodes[name] = _node(spoke.machine, spoke.public_key, spoke.endpoint if called else None)
     balancer = stack.plan.load_balancer
-    after = pulumi.ResourceOptions(depends_on=[release])
-    Roster(
+    keys = stack.settings.keys
+    roster = Roster(
         "roster",
         network=_network(stack.plan),
         nodes=nodes,
@@ -115,10 +129,11 @@ def push_everything(
         wireguard_sources=cidrs(stack.settings.wireguard_sources),
         admin_cidrs=cidrs(stack.settings.admin_cidrs),
         revoked_keys=stack.settings.revoked_keys,
+        authorities=[stack.authority.certificate],
+        keys={"signingRevision": keys.signing_revision, "caRevision": keys.ca_revision},
         gateways=planes,
-        ca=stack.authority.certificate,
-        signing_key=stack.keys.signing_private_pem,
-        opts=after,
+        pushing=pushing,
+        opts=pulumi.ResourceOptions(depends_on=[release, *certificates]),
     )
     for name, gateway in gateways.items():
         if edge is not None and gateway.serving is not None:
@@ -129,7 +144,7 @@ def push_everything(
                 client_ca=edge.client_ca,
                 api_keys=stack.settings.api_keys,
                 gateways={name: planes[name]},
-                ca=stack.authority.certificate,
-                signing_key=stack.keys.signing_private_pem,
+                pushing=pushing,
                 opts=pulumi.ResourceOptions(depends_on=[release, *edge.prepared]),
             )
+    return roster

@@ -50,6 +50,7 @@ def roster_document(props: Mapping[str, Any], number: int) -> Roster:
         revoked_keys=tuple(props["revokedKeys"]),
         pools=pools,
         load_balancer=_balancer(props.get("loadBalancer")),
+        authorities=tuple(props.get("authorities", ())),
     )
 
 

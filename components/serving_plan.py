@@ -2,17 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
-from components.settings.models import PoolSettings, Settings, SpokeSettings
-from components.settings.serving import Shares
-from overlay.model import EXTERNAL
+from components.settings.machines import PoolSettings, SpokeSettings
+from components.settings.models import Settings
+from components.settings.serving import BURST_SHARE, DEFAULT_SHARE, Shares
 from overlay.serving import Check, LoadBalancer, Share, Target
-
-_BASE = Share(weight=10, backup=False, max_conns=32)
-_BURST = Share(weight=5, backup=True, max_conns=0)
-DEFAULT_SHARE: Mapping[str, Share] = {"hetzner": _BASE, "aws": _BURST, "gcp": _BURST, EXTERNAL: _BURST}
-"""By cloud. What does not fit onto the base machines is for the burst machines, so base machines need a bound."""
 
 
 def _share(wanted: Shares, default: Share) -> Share:
@@ -25,7 +18,7 @@ def _share(wanted: Shares, default: Share) -> Share:
 
 def _pool_share(settings: Settings, pool: PoolSettings) -> Share:
     # Others make an external pool's machines on demand, in whatever cloud.
-    return _share(pool, _BURST if pool.is_external else DEFAULT_SHARE[settings.sites[pool.site].cloud])
+    return _share(pool, BURST_SHARE if pool.is_external else DEFAULT_SHARE[settings.sites[pool.site].cloud])
 
 
 def _serves(settings: Settings, spoke: SpokeSettings) -> bool:

@@ -25,6 +25,16 @@ def make_stack(settings: Settings) -> Stack:
     return Stack(
         settings,
         make_plan(settings),
-        StackKeys("stack", ssh_public_key=settings.ssh_public_key, protect=settings.protect),
-        CertificateAuthority("authority", common_name=settings.prefix, protect=settings.protect),
+        StackKeys(
+            "stack",
+            ssh_public_key=settings.ssh_public_key,
+            protect=settings.protect,
+            signing_revision=settings.keys.signing_revision,
+        ),
+        CertificateAuthority(
+            "authority",
+            common_name=settings.prefix,
+            protect=settings.protect,
+            revision=settings.keys.ca_revision,
+        ),
     )

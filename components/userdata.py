@@ -19,7 +19,7 @@ from cloudinit import (
     render_pool,
     render_spoke,
 )
-from components.certificates import Certificate
+from components.certificates import Certificate, authority_name
 from components.keys import NodeKey
 from components.names import MAX_NAME
 from components.plan import Machine, Plan, make_plan
@@ -180,7 +180,7 @@ def _pool_boot(pool: PoolPlan, values: Mapping[str, str]) -> PoolBoot:
 
 def _placeholders(settings: Settings, name: str, machine: Machine | None = None) -> dict[str, str]:
     """What stands for the values that the machine ``name`` is told, each as long as the longest can be."""
-    issuer = settings.prefix
+    issuer = authority_name(settings.prefix, settings.keys.ca_revision)
     private = machine is not None and machine.private_address is not None
     more = [*([_ADDRESS] if private else []), *([_ADDRESS6] if machine is not None and machine.ipv6 else [])]
     return {

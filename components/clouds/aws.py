@@ -16,8 +16,9 @@ from components.images import AMIS
 from components.machine import GatewayAddress, PoolGroup, Sources, SpokeMachine, fixed, machine_options
 from components.plan import Machine
 from components.pool_plan import PoolPlan
-from components.settings.models import AwsSite, Settings
+from components.settings.models import Settings
 from components.settings.places import private_range
+from components.settings.sites import AwsSite
 from components.settings.types import EVERYWHERE, Source
 from overlay.model import CONTROL_PORT, ROTATION_PORT, WG_PORT
 from overlay.serving import SERVING_PORT

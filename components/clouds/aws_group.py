@@ -15,7 +15,7 @@ from components.clouds.aws_security import SecurityGroups
 from components.clouds.aws_vpc import Place
 from components.machine import PoolGroup, fixed
 from components.pool_plan import PoolPlan
-from components.settings.models import AwsSite
+from components.settings.sites import AwsSite
 
 LEAVE_SECONDS = 120
 """How long an instance that the group takes away may drain and leave, as long as a spot notice gives."""

@@ -10,8 +10,9 @@ import pulumi
 import pulumi_aws as aws
 
 from components.machine import fixed
-from components.settings.models import AwsSite, Settings
+from components.settings.models import Settings
 from components.settings.places import private_range, public_range
+from components.settings.sites import AwsSite
 
 _EVERYWHERE = "0.0.0.0/0"
 

@@ -11,7 +11,7 @@ from components import names
 from components.images import GCP_FAMILIES
 from components.machine import PoolGroup, fixed
 from components.pool_plan import PoolPlan
-from components.settings.models import GcpSite
+from components.settings.sites import GcpSite
 
 _SCOPE = "https://www.googleapis.com/auth/cloud-platform"
 """Leaves it to the service account's roles what a machine may do (Compute Engine, Service accounts)."""

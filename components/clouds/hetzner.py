@@ -20,7 +20,8 @@ from components.machine import (
 )
 from components.plan import Machine
 from components.pool_plan import PoolPlan
-from components.settings.models import HetznerSite, Settings
+from components.settings.models import Settings
+from components.settings.sites import HetznerSite
 from components.settings.types import EVERYWHERE
 from overlay.model import CONTROL_PORT, ROTATION_PORT, WG_PORT
 from overlay.serving import SERVING_PORT

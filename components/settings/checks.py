@@ -13,11 +13,12 @@ from components.pool_plan import overlay_pools
 from components.settings.errors import SECRET, nearest, shown
 from components.settings.group_checks import group_problems
 from components.settings.machine_checks import machine_problems, way_in_problems
-from components.settings.models import HetznerSite, Settings
+from components.settings.models import Settings
 from components.settings.places import has_gateway
 from components.settings.pool_checks import pool_problems
 from components.settings.serving_checks import serving_problems
 from components.settings.site_checks import RANGE_KEY, site_problems
+from components.settings.sites import HetznerSite
 from components.userdata import size_problems
 from overlay import checks
 from overlay.checks import Problem

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from importlib.util import find_spec
 
-from components.settings.models import EVERYWHERE, Settings
+from components.settings.models import Settings
+from components.settings.types import EVERYWHERE
 from overlay.checks import Problem
 
 PACKAGE = "pulumi_cloudflare"

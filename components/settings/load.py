@@ -15,34 +15,22 @@ from pydantic_core import ErrorDetails
 
 from components.settings.checks import setting_problems
 from components.settings.errors import NAMESPACE, SECRET, SettingsError, nearest, shown
-from components.settings.models import (
-    AwsSite,
-    ExternalSite,
-    GatewaySettings,
-    GcpSite,
-    GeneralSettings,
-    HetznerSite,
-    PoolSettings,
-    Settings,
-    SiteSettings,
-    SpokeSettings,
-)
+from components.settings.machines import GatewaySettings, PoolSettings, SpokeSettings
+from components.settings.models import Settings, StackConfig
 from components.settings.serving import TlsCertificate
+from components.settings.sites import AwsSite, ExternalSite, GcpSite, HetznerSite, SiteSettings
 from overlay.checks import Problem
 from overlay.model import EXTERNAL
 
 _Model = TypeVar("_Model", bound=BaseModel)
 _SECRETS: Mapping[str, str] = {
-    "privateKeys": "pulumi config set --secret --path privateKeys.NODE KEY",
+    "privateKeys": "pulumi config set --secret --path privateKeys.NODE < FILE",
     "tlsCertificate": "pulumi config set --secret --path tlsCertificate.privateKey < key.pem",
-    "apiKeys": "pulumi config set --secret --path apiKeys.NAME KEY",
+    "apiKeys": "pulumi config set --secret --path apiKeys.NAME < FILE",
 }
 """Objects of texts that are secrets, and how to set one."""
-_OBJECTS = ("network", "groups", "sites", "gateways", "spokes", "pools", "loadBalancer", *_SECRETS)
-_LISTS = ("adminCidrs", "wireguardSources", "revokedKeys")
-_FLAGS = ("keepRetiredServerTypes", "protect")
 _TEXTS = ("prefix", "sshPublicKey")
-KEYS = (*_OBJECTS, *_LISTS, *_FLAGS, *_TEXTS)
+KEYS = tuple(field.alias or name for name, field in StackConfig.model_fields.items())
 _SITES: Mapping[str, type[SiteSettings]] = {
     "hetzner": HetznerSite,
     "aws": AwsSite,
@@ -100,7 +88,7 @@ def load(config: Mapping[str, str], project: str, stack: str, secret_keys: Colle
     gateways = _machines("gateways", GatewaySettings, values.pop("gateways", {}), found)
     spokes = _machines("spokes", SpokeSettings, values.pop("spokes", {}), found)
     pools = _machines("pools", PoolSettings, values.pop("pools", {}), found)
-    general = _validated(GeneralSettings, "", {key: value for key, value in values.items() if value != ""}, found)
+    general = _validated(StackConfig, "", {key: value for key, value in values.items() if value != ""}, found)
     if found or general is None:
         raise SettingsError(_without_secrets(found, secret_keys))
     settings = Settings(
@@ -122,6 +110,9 @@ def load(config: Mapping[str, str], project: str, stack: str, secret_keys: Colle
         keep_retired_server_types=general.keep_retired_server_types,
         ssh_public_key=general.ssh_public_key,
         protect=general.protect,
+        production=general.production,
+        monthly_budget=general.monthly_budget or None,
+        keys=general.keys,
         load_balancer=general.load_balancer,
         private_keys=keys,
         tls_certificate=tls_certificate,
@@ -141,7 +132,7 @@ def _without_secrets(found: list[Problem], secret_keys: Collection[str]) -> list
 
 
 def _decoded(key: str, text: object) -> object:
-    """A setting's value: JSON for objects and lists, true or false for flags, the text itself for texts."""
+    """A setting's value: JSON for objects, lists, flags and numbers, the text itself for texts."""
     if key in _TEXTS or not isinstance(text, str):
         return text
     try:
@@ -176,15 +167,15 @@ def _secret_texts(
 
 
 def _tls_certificate(texts: Mapping[str, str], found: list[Problem]) -> TlsCertificate | None:
-    known = ("certificate", "privateKey")
+    known = _known_keys(TlsCertificate, ("",))
     if not texts:
         return None
     for name in sorted(texts.keys() - set(known)):
         found.append(Problem(f"tlsCertificate.{name}", SECRET, "no such key", nearest(name, known)))
-    for name in known:
-        if name not in texts:
-            found.append(Problem(f"tlsCertificate.{name}", "nothing", *_WANTED["missing"]))
-    return TlsCertificate(texts.get("certificate", ""), texts.get("privateKey", ""))
+    missing = [name for name in known if name not in texts]
+    for name in missing:
+        found.append(Problem(f"tlsCertificate.{name}", "nothing", *_WANTED["missing"]))
+    return None if missing else TlsCertificate.model_validate({name: texts[name] for name in known})
 
 
 def _site(name: str, value: object, found: list[Problem]) -> SiteSettings | None:

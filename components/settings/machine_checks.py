@@ -8,17 +8,10 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Network
 from components.images import unknown_image
 from components.plan import make_plan
 from components.settings.errors import shown
-from components.settings.models import (
-    AwsSite,
-    ExternalSite,
-    GatewaySettings,
-    GcpSite,
-    HetznerSite,
-    Settings,
-    SiteSettings,
-    SpokeSettings,
-)
+from components.settings.machines import GatewaySettings, SpokeSettings
+from components.settings.models import Settings
 from components.settings.places import has_gateway, public_range
+from components.settings.sites import AwsSite, ExternalSite, GcpSite, HetznerSite, SiteSettings
 from overlay.checks import Problem
 
 _TAKEN_AT_THE_ENDS = {"hetzner": (2, 1), "aws": (4, 1), "gcp": (2, 2)}

@@ -1,28 +1,28 @@
-"""The shape of the stack's config; keys are camelCase under ``hybrid-wireguard:``."""
+"""The shape of the stack's config; keys are camelCase under ``hybrid-wireguard:``.
+
+The text under a field is what docs/settings.md says of its key (``document``), in Markdown.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from ipaddress import IPv4Network, IPv6Network
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import Field, StrictStr
 
-from components.settings.serving import LoadBalancerSettings, ServingSettings, Shares, TlsCertificate
+from components.settings.machines import GatewaySettings, PoolSettings, SpokeSettings
+from components.settings.serving import LoadBalancerSettings, TlsCertificate
+from components.settings.sites import ExternalSite, SiteSettings
 from components.settings.types import (
     EVERYWHERE,
-    Address4,
     AdminNetwork,
-    CertificatePem,
     Flag,
-    HealthPath,
     Network4,
     Network6,
-    NetworkId,
     OpenSshKey,
-    PublicAddress,
-    Revision,
+    Secret,
     Source,
     SourceNetwork,
     Strict,
@@ -30,229 +30,122 @@ from components.settings.types import (
     Word,
     whole,
 )
-from overlay.model import DOMAIN, EXTERNAL
+from components.settings.words import Named, Unset, Words, in_code, joined
+from overlay.model import DOMAIN
+from overlay.signing import MAX_HANDOVERS
+from overlay.topology import TOPOLOGIES
 
-DEFAULT_IMAGE = "ubuntu-22.04"
-DEFAULT_LOCATION = "fsn1"
-DEFAULT_AWS_RANGE = IPv4Network("172.28.0.0/20")
-DEFAULT_GCP_RANGE = IPv4Network("172.29.0.0/20")
-"""Ranges of the networks that the stack makes itself; apart from 10.0.0.0/8, where overlays are."""
-MAX_MEMBERS = 10_000
-"""Machines in one pool; an AWS group or a GCP one takes no more than some thousands."""
-DEFAULT_SERVER_TYPE: Mapping[str, str] = {"hetzner": "cx22", "aws": "t3.small", "gcp": "e2-small"}
+MAX_BUDGET = 10_000_000
+"""US dollars a month."""
 
 
 class NetworkSettings(Strict):
     """``network``: the overlay, how its nodes peer, and what their names end with."""
 
     overlay: Network4 = IPv4Network("10.100.0.0/16")
-    topology: Word = "hub"
+    """Private range of the overlay."""
+    topology: Annotated[Word, Words(joined([in_code(name) for name in TOPOLOGIES], "or"))] = "hub"
+    """Who peers with whom, [see there](topologies.md)."""
     overlay6: Network6 | None = None
+    """A private IPv6 network (RFC 4193) of /96 or larger, such as `fd12:3456:789a::/48`: every node has an address
+    there too, its IPv4 address in the last 32 bits."""
     domain: Word = DOMAIN
+    """What nodes' names end with: `<node>.<site>.<domain>`; at most 125 characters."""
 
 
 class GroupSettings(Strict):
-    """``groups.<name>``: whom its members may open connections to; a group's name, or ``all``."""
+    """``groups.<name>``: whom its members may open connections to."""
 
     reaches: tuple[Word, ...] = ()
+    """The groups that its members may open connections to, or `all`."""
 
 
-class _OwnNetwork(Strict):
-    """What a site with a network of its own may have. ``overlay_routes`` lets machines that run no WireGuard in.
+class KeysSettings(Strict):
+    """``keys``: which of the stack's own keys holds. A higher number makes the next one.
 
-    They reach the overlay through the site's gateway, as members of ``lan_group``.
+    Each signing key costs whoever meets an old machine a signature to verify, each authority a certificate in every
+    answer to such a machine.
     """
 
-    subnet: Network4
-    overlay_routes: Flag = False
-    lan_group: Word | None = None
+    signing_revision: Annotated[int, whole(1, MAX_HANDOVERS)] = 1
+    """Which of the stack's signing keys holds: raise it by one to change the key, which touches no machine
+    ([how](rotation.md#signing-key)). It cannot be lowered."""
+    ca_revision: Annotated[int, whole(1, 16)] = 1
+    """Which of the stack's authorities holds: as above ([how](rotation.md#authority-and-certificates))."""
 
 
-class HetznerSite(_OwnNetwork):
-    """A Hetzner site. A private network is used when ``network_id`` names one or ``network_cidr`` asks for one."""
+class StackConfig(Strict):
+    """Every key of the stack's config.
 
-    cloud: Literal["hetzner"]
-    location: Word = DEFAULT_LOCATION
-    network_id: NetworkId | None = None
-    network_cidr: Network4 | None = None
-    serving: ServingSettings = ServingSettings()
-
-    @property
-    def region(self) -> str:
-        return self.location
-
-    @property
-    def own_range(self) -> IPv4Network | None:
-        """The range of the site's own network, where it is known."""
-        return self.network_cidr
-
-    @property
-    def has_private_network(self) -> bool:
-        return self.network_id is not None or self.network_cidr is not None
-
-
-class AwsSite(_OwnNetwork):
-    """An AWS site. ``vpc_id`` and ``subnet_id`` name a VPC to use; without them the stack makes one.
-
-    ``route_table_ids`` are those of a given VPC that shall lead to the overlay. ``identity_certificates`` are those
-    that AWS signs instance identity documents of the region with.
+    ``load`` takes the mappings by name, and what is secret, out of it and judges each entry by itself, so that what it
+    refuses is told in the words of the entry's own cloud, and no secret.
     """
-
-    cloud: Literal["aws"]
-    region: Word
-    availability_zone: Word | None = None
-    vpc_id: Word | None = None
-    subnet_id: Word | None = None
-    vpc_cidr: Network4 | None = None
-    route_table_ids: tuple[Word, ...] = ()
-    identity_certificates: tuple[CertificatePem, ...] = ()
-    serving: ServingSettings = ServingSettings()
-
-    @property
-    def made_range(self) -> IPv4Network:
-        """The range of the VPC that the stack makes."""
-        return self.vpc_cidr or DEFAULT_AWS_RANGE
-
-    @property
-    def own_range(self) -> IPv4Network | None:
-        """The range of the site's own network, where it is known."""
-        return self.vpc_cidr if self.vpc_id else self.made_range
-
-
-class GcpSite(_OwnNetwork):
-    """A GCP site. ``network`` and ``subnetwork`` name a VPC to use; without them the stack makes one with NAT."""
-
-    cloud: Literal["gcp"]
-    project: Word
-    region: Word
-    zone: Word
-    network: Word | None = None
-    subnetwork: Word | None = None
-    subnet_cidr: Network4 | None = None
-    serving: ServingSettings = ServingSettings()
-
-    @property
-    def made_range(self) -> IPv4Network:
-        """The range of the subnetwork that the stack makes."""
-        return self.subnet_cidr or DEFAULT_GCP_RANGE
-
-    @property
-    def own_range(self) -> IPv4Network | None:
-        """The range of the site's own network, where it is known."""
-        return self.subnet_cidr if self.network else self.made_range
-
-
-class ExternalSite(Strict):
-    """A site of machines that the stack does not make: laptops, and servers that others run."""
-
-    cloud: Literal["external"]
-    subnet: Network4
-    serving: ServingSettings = ServingSettings()
-
-    @property
-    def region(self) -> str:
-        return EXTERNAL
-
-    @property
-    def own_range(self) -> IPv4Network | None:
-        """None: nobody knows where its machines are."""
-        return None
-
-
-SiteSettings = HetznerSite | AwsSite | GcpSite | ExternalSite
-
-
-class _Machine(Strict):
-    site: Word
-    address: Address4 | None = None
-    image: Word = DEFAULT_IMAGE
-    location: Word | None = None
-    revision: Revision = 1
-
-
-class GatewaySettings(_Machine):
-    """A WireGuard gateway; ``server_type`` is its cloud's default when None.
-
-    With ``ipv6`` machines reach it by IPv6 too. ``private_address`` is in its site's own network.
-    """
-
-    server_type: Word | None = None
-    private_address: Address4 | None = None
-    ipv6: Flag = False
-
-
-class SpokeSettings(_Machine):
-    """A machine that joins through its gateway; ``server_type`` is its cloud's default when None.
-
-    ``serves`` says whether the load balancer sends it requests; by default all do but those of external sites. The
-    owner of a machine of an external site may keep its private key and give ``public_key`` alone.
-    """
-
-    server_type: Word | None = None
-    public_address: PublicAddress | None = None
-    public_key: WireGuardKey | None = None
-    group: Word | None = None
-    serves: Flag | None = None
-
-
-class PoolSettings(Shares):
-    """Machines that join at run time. What its cloud has no use for is None or the default (``checks`` sees to it).
-
-    The machines of an ``external`` pool are made by others, wherever they are. ``addresses`` is the part of the site's
-    subnet that they draw from. AWS and GCP hold ``minimum`` to ``maximum`` of them, Hetzner ``count``. ``lease_ttl``
-    and ``address_rest`` are in seconds, as in :class:`overlay.pools.Pool`.
-    """
-
-    kind: Literal["managed", "external"] = "managed"
-    site: Word
-    group: Word | None = None
-    addresses: Network4 = Field(alias="range")
-    minimum: Annotated[int, whole(0, MAX_MEMBERS)] | None = Field(default=None, alias="min")
-    maximum: Annotated[int, whole(1, MAX_MEMBERS)] | None = Field(default=None, alias="max")
-    count: Annotated[int, whole(1, MAX_MEMBERS)] | None = None
-    server_types: Annotated[tuple[Word, ...], Field(min_length=1)] | None = None
-    on_demand_base: Annotated[int, whole(0, MAX_MEMBERS)] | None = None
-    image: Word = DEFAULT_IMAGE
-    public_address: Flag | None = None
-    port: Annotated[int, whole(1, 65535)] = 8000
-    health_path: HealthPath = "/health"
-    user_setup: StrictStr = ""
-    drain_hook: StrictStr = ""
-    labels: Mapping[StrictStr, StrictStr] = Field(default_factory=dict[str, str])
-    token_revision: Revision = 1
-    require_identity: Flag = False
-    lease_ttl: Annotated[int, whole(10, 7 * 86400)] = 300
-    address_rest: Annotated[int, whole(0, 7 * 86400)] = 600
-    revision: Revision | None = None
-
-    @property
-    def limit(self) -> int:
-        """How many machines work in it at once, at most."""
-        return self.maximum or self.count or 0
-
-    @property
-    def is_external(self) -> bool:
-        return self.kind == "external"
-
-
-class GeneralSettings(Strict):
-    """The settings that are single values or lists."""
 
     network: NetworkSettings = NetworkSettings()
-    groups: Mapping[StrictStr, GroupSettings] = Field(default_factory=dict[str, GroupSettings])
+    """The overlay network."""
+    groups: Annotated[Mapping[StrictStr, GroupSettings], Named("group")] = Field(
+        default_factory=dict[str, GroupSettings]
+    )
+    """Who may reach whom, see [below](#groups)."""
+    sites: Annotated[Mapping[StrictStr, SiteSettings], Named("site")] = Field(default_factory=dict[str, SiteSettings])
+    """Where machines stand, see [below](#sites)."""
+    gateways: Annotated[Mapping[StrictStr, GatewaySettings], Named("node"), Unset("at least one is required")] = Field(
+        default_factory=dict[str, GatewaySettings]
+    )
+    """WireGuard gateways, one a site at most, see [below](#machines)."""
+    spokes: Annotated[Mapping[StrictStr, SpokeSettings], Named("node")] = Field(
+        default_factory=dict[str, SpokeSettings]
+    )
+    """The other machines, see [below](#machines)."""
+    pools: Annotated[Mapping[StrictStr, PoolSettings], Named("pool")] = Field(default_factory=dict[str, PoolSettings])
+    """Machines that join at run time, see [below](#pools): spot machines that come and go on AWS and GCP, servers on
+    Hetzner."""
     admin_cidrs: tuple[AdminNetwork, ...] = ()
+    """Networks that may use SSH from outside the overlay, at most 50; none wider than /8 (IPv6: /16). GCP takes the
+    IPv4 ones. Whoever is on the overlay may try SSH on every node."""
     wireguard_sources: Annotated[tuple[SourceNetwork, ...], Field(min_length=1)] = EVERYWHERE
+    """Networks that may speak WireGuard to the gateways, at most 50; private networks of Hetzner sites and of sites
+    with a gateway included."""
     revoked_keys: tuple[WireGuardKey, ...] = ()
-    prefix: Word | None = None
-    keep_retired_server_types: Flag = False
-    ssh_public_key: OpenSshKey | None = None
-    protect: Flag = True
+    """Keys of machines that are locked out, see [below](#locking-out-a-machine); no declared node may have one of
+    them."""
     load_balancer: LoadBalancerSettings = LoadBalancerSettings()
+    """Whether and how the gateways answer requests, see [below](#load-balancer)."""
+    tls_certificate: TlsCertificate | None = None
+    """The load balancer's own certificate."""
+    api_keys: Annotated[Mapping[StrictStr, Secret], Named("name")] = Field(default_factory=dict[str, str])
+    """Who may ask the load balancer, and with which bearer token of 16 to 256 characters: `openssl rand -hex 32 |
+    pulumi config set --secret --path apiKeys.portal`. Without any, everybody may whom the gateways' firewall lets
+    in. Set each with `--secret`: Pulumi hides all of `apiKeys` once one of them is encrypted, so one that stands
+    beside it in clear is not noticed."""
+    private_keys: Annotated[Mapping[StrictStr, Secret], Named("node"), Unset("the stack makes keys")] = Field(
+        default_factory=dict[str, str]
+    )
+    """WireGuard private keys: `wg genkey | pulumi config set --secret --path privateKeys.aws-1`. Set each with
+    `--secret`, for the same reason."""
+    prefix: Annotated[Word | None, Unset("`<project>-<stack>`")] = None
+    """What names of cloud resources begin with."""
+    keep_retired_server_types: Flag = False
+    """Ask for server types as written; else a retired one becomes its successor, with a warning."""
+    ssh_public_key: Annotated[OpenSshKey | None, Unset("the stack makes a key")] = None
+    """For the machines. Hetzner takes a key once a project: give one that is not registered there yet."""
+    keys: KeysSettings = KeysSettings()
+    """Which of the stack's own keys holds."""
+    protect: Flag = True
+    """Refuse to delete or replace the gateways, their addresses and the stack's keys; Hetzner guards the address
+    too."""
+    production: Flag = False
+    """Whether the stack is one for production, of which policies ask more. The machines are the same."""
+    monthly_budget: Annotated[int, whole(0, MAX_BUDGET)] = 0
+    """The most that the stack may cost a month by list prices, all pools at their largest, in whole US dollars; `0` for
+    no budget. A policy compares; nothing is switched off when it is spent."""
 
 
 @dataclass(frozen=True)
 class Settings:
-    """Everything the program is told.
+    """Everything the program is told; policies are told the rest.
+
+    ``production`` and ``monthly_budget`` (whole US dollars a month) are for them alone.
 
     Secrets: ``private_keys``, WireGuard private keys (base64) by node; ``tls_certificate`` and ``api_keys`` (by name),
     what the load balancer shows and asks for.
@@ -276,6 +169,9 @@ class Settings:
     keep_retired_server_types: bool
     ssh_public_key: str | None
     protect: bool
+    production: bool
+    monthly_budget: int | None
+    keys: KeysSettings
     load_balancer: LoadBalancerSettings
     private_keys: Mapping[str, str] = field(repr=False)
     tls_certificate: TlsCertificate | None = field(repr=False)

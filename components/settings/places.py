@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from ipaddress import IPv4Address, IPv4Network
 
-from components.settings.models import AwsSite, GatewaySettings, GcpSite, HetznerSite, Settings
+from components.settings.machines import GatewaySettings
+from components.settings.models import Settings
+from components.settings.sites import AwsSite, GcpSite, HetznerSite
 
 _KEPT_AT_THE_END = {"hetzner": 1, "aws": 1, "gcp": 2}
 """Addresses at a subnet's end that no machine can have: the broadcast address, and on GCP the one before it."""

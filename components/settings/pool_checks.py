@@ -10,8 +10,10 @@ from types import MappingProxyType
 from components.images import unknown_image
 from components.settings.errors import shown
 from components.settings.machine_checks import way_out_problems
-from components.settings.models import AwsSite, ExternalSite, GcpSite, HetznerSite, PoolSettings, Settings, SiteSettings
+from components.settings.machines import PoolSettings
+from components.settings.models import Settings
 from components.settings.serving_checks import port_problems
+from components.settings.sites import AwsSite, ExternalSite, GcpSite, HetznerSite, SiteSettings
 from overlay.checks import Problem
 
 MAX_TYPES = 40

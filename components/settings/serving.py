@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 from ipaddress import ip_address
 from typing import Annotated, Literal
 
@@ -11,10 +11,20 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 from pydantic import BeforeValidator, Field
 
-from components.settings.types import EVERYWHERE, Flag, HealthPath, SourceNetwork, Strict, refusal, whole
-from overlay.serving import MAX_CONNECTIONS, MAX_WEIGHT
+from components.settings.types import EVERYWHERE, Flag, HealthPath, Secret, SourceNetwork, Strict, refusal, whole
+from components.settings.words import Unset, Words, by_cloud
+from overlay.model import EXTERNAL
+from overlay.serving import MAX_CONNECTIONS, MAX_WEIGHT, Share
 
-DEFAULT_PORT = 8000
+BASE_SHARE = Share(weight=10, backup=False, max_conns=32)
+BURST_SHARE = Share(weight=5, backup=True, max_conns=0)
+DEFAULT_SHARE: Mapping[str, Share] = {
+    "hetzner": BASE_SHARE,
+    "aws": BURST_SHARE,
+    "gcp": BURST_SHARE,
+    EXTERNAL: BURST_SHARE,
+}
+"""By cloud. What does not fit onto the base machines is for the burst machines, so base machines need a bound."""
 _LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 _MAX_NAME = 253
 _CLOUDFLARE_ID = re.compile(r"[0-9a-f]{32}")
@@ -73,57 +83,81 @@ def _client_ca(value: object) -> str:
     return "".join(certificate.public_bytes(Encoding.PEM).decode() for certificate in found)
 
 
-ServerName = Annotated[str, BeforeValidator(_server_name)]
-"""A DNS name in lower case, perhaps with ``*`` as its first label."""
-CloudflareId = Annotated[str, BeforeValidator(_cloudflare_id)]
+ServerName = Annotated[str, BeforeValidator(_server_name), Words("DNS name", "DNS names")]
+"""In lower case, perhaps with ``*`` as its first label."""
+CloudflareId = Annotated[str, BeforeValidator(_cloudflare_id), Words("32 hexadecimal digits")]
 """Of a zone or an account."""
-ClientCa = Annotated[str, BeforeValidator(_client_ca)]
+ClientCa = Annotated[str, BeforeValidator(_client_ca), Words("certificates in PEM")]
 """Certificates (PEM) of authorities, as this program writes them."""
 
 
 class Shares(Strict):
     """How many requests machines get; what is None has a default by their cloud (:class:`overlay.serving.Share`)."""
 
-    weight: Annotated[int, whole(1, MAX_WEIGHT)] | None = None
-    backup: Flag | None = None
-    max_conns: Annotated[int, whole(0, MAX_CONNECTIONS)] | None = None
+    weight: Annotated[
+        Annotated[int, whole(1, MAX_WEIGHT)] | None,
+        by_cloud({cloud: share.weight for cloud, share in DEFAULT_SHARE.items()}),
+    ] = None
+    """The share of the requests beside the others'."""
+    backup: Annotated[Flag | None, by_cloud({cloud: share.backup for cloud, share in DEFAULT_SHARE.items()})] = None
+    """Whether it gets requests only while all machines that are no backup are away, or full."""
+    max_conns: Annotated[
+        Annotated[int, whole(0, MAX_CONNECTIONS)] | None,
+        by_cloud({cloud: share.max_conns for cloud, share in DEFAULT_SHARE.items()}),
+    ] = None
+    """Requests at once on one machine, `0` for no bound. Where a base machine has no bound, nothing ever overflows to
+    the backups. A change of machines or weights begins the count anew
+    ([why](control-plane.md#what-a-gateway-does-all-the-time)), so give the inference server a bound of its own, too."""
 
 
 class ServingSettings(Shares):
     """``sites.<site>.serving``: how the site's spokes serve."""
 
-    port: Annotated[int, whole(1, 65535)] = DEFAULT_PORT
+    port: Annotated[int, whole(1, 65535)] = 8000
+    """Where the inference server listens on the overlay."""
     health_path: HealthPath = "/health"
+    """What answers a GET with 2xx while the inference server is well."""
 
 
 class CloudflareSettings(Strict):
-    """``loadBalancer.cloudflare``: the name that Cloudflare takes requests at for the gateways, and its zone.
-
-    ``account_id`` is the zone's, which load balancing over several gateways needs. ``monitor`` is whether Cloudflare
-    asks the gateways how they are.
-    """
+    """``loadBalancer.cloudflare``: the name that Cloudflare takes requests at for the gateways, and its zone."""
 
     zone_id: CloudflareId
-    account_id: CloudflareId | None = None
+    """The zone's id, from its overview in Cloudflare's dashboard."""
+    account_id: Annotated[CloudflareId | None, Unset("none; required with several gateways")] = None
+    """The id of the zone's account."""
     hostname: ServerName
+    """The full name that clients ask for. With one gateway it becomes a proxied A record, with several a load balancer
+    over a pool of them, which Cloudflare bills apart."""
     monitor: Flag = True
+    """Whether Cloudflare asks `/health`, every minute: with one gateway a health check of the zone, whose state
+    Cloudflare shows and can notify of (from its Pro plan on: set `false` on the free one), with several the monitor
+    that takes one out of the pool."""
 
 
 class LoadBalancerSettings(Strict):
-    """``loadBalancer``: what the gateways answer requests with, and who may ask.
-
-    ``check_interval`` is in seconds; ``rise`` and ``fall`` are how many checks in a row make a machine healthy or not.
-    """
+    """``loadBalancer``: what the gateways answer requests with, and who may ask."""
 
     enabled: Flag = False
+    """Whether the gateways answer requests."""
     server_names: tuple[ServerName, ...] = ()
+    """The names that clients ask for, in lower case, `*` as a first label at most. They stand in the certificate; your
+    DNS has to know them."""
     sources: Annotated[tuple[SourceNetwork, ...], Field(min_length=1)] = EVERYWHERE
+    """Networks that may connect, at most 50."""
     certificate: Literal["stack", "given", "cloudflare"] = "stack"
+    """`stack`: one of the stack's authority a gateway; `given`: `tlsCertificate`, every gateway's; `cloudflare`: one of
+    Cloudflare's origin authority."""
     check_interval: Annotated[int, whole(1, 3600)] = 2
+    """Seconds from the end of one health check of a machine to the next."""
     rise: Annotated[int, whole(1, 100)] = 2
+    """Checks in a row that make a machine healthy."""
     fall: Annotated[int, whole(1, 100)] = 3
+    """Checks in a row that make a machine unhealthy."""
     client_ca: ClientCa | None = None
+    """Authorities: only who shows a certificate of one of them is answered."""
     cloudflare: CloudflareSettings | None = None
+    """Puts Cloudflare before the gateways, see [below](#cloudflare)."""
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -133,9 +167,11 @@ class LoadBalancerSettings(Strict):
         return (self.cloudflare.hostname, *self.server_names)
 
 
-@dataclass(frozen=True)
-class TlsCertificate:
-    """``tlsCertificate``: a certificate with its chain, its own first, and its private key; PEM."""
+class TlsCertificate(Strict):
+    """``tlsCertificate``: what the load balancer shows when its ``certificate`` is ``given``."""
 
-    certificate: str
-    private_key: str = field(repr=False)
+    certificate: Annotated[Secret, Field(repr=False), Unset("none")]
+    """For `loadBalancer.certificate: given`: the server's certificate first and then its chain, in PEM:
+    `pulumi config set --secret --path tlsCertificate.certificate < chain.pem`."""
+    private_key: Annotated[Secret, Field(repr=False), Unset("none")]
+    """Its key (RSA or ECDSA) in PEM: `pulumi config set --secret --path tlsCertificate.privateKey < key.pem`."""

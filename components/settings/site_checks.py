@@ -7,8 +7,9 @@ from collections.abc import Iterator, Mapping
 from ipaddress import IPv4Address, IPv4Network
 from itertools import combinations
 
-from components.settings.models import AwsSite, ExternalSite, GcpSite, HetznerSite, Settings, SiteSettings
+from components.settings.models import Settings
 from components.settings.places import has_gateway, has_private_machines, private_range, public_range
+from components.settings.sites import AwsSite, ExternalSite, GcpSite, HetznerSite, SiteSettings
 from overlay.checks import Problem
 
 RANGE_KEY: Mapping[str, str] = {"hetzner": "networkCidr", "aws": "vpcCidr", "gcp": "subnetCidr"}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Network, ip_network
 from typing import Annotated, Literal
 
@@ -14,6 +15,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, 
 from pydantic.alias_generators import to_camel
 from pydantic_core import PydanticCustomError
 
+from components.settings.words import Words
 from overlay.model import is_wireguard_key
 from overlay.serving import is_health_path
 
@@ -145,34 +147,46 @@ def _health_path(value: object) -> str:
     return text
 
 
-def whole(low: int, high: int) -> BeforeValidator:
-    """A validator of whole numbers from ``low`` to ``high``, both among them."""
+@dataclass(frozen=True)
+class Range:
+    """Whole numbers from ``low`` to ``high``, both among them; called with a value, it refuses all others."""
 
-    def check(value: object) -> int:
+    low: int
+    high: int
+
+    def __call__(self, value: object) -> int:
         if type(value) is not int:
             raise refusal("a whole number is needed", "write it without quotes")
-        if not low <= value <= high:
-            raise refusal(f"it is not from {low} to {high}", "choose a number between the two")
+        if not self.low <= value <= self.high:
+            raise refusal(f"it is not from {self.low} to {self.high}", "choose a number between the two")
         return value
 
-    return BeforeValidator(check)
+
+def whole(low: int, high: int) -> BeforeValidator:
+    """A validator of whole numbers from ``low`` to ``high``, both among them."""
+    return BeforeValidator(Range(low, high))
 
 
-Network4 = Annotated[IPv4Network, BeforeValidator(_network4)]
-Network6 = Annotated[IPv6Network, BeforeValidator(_network6)]
-Address4 = Annotated[IPv4Address, BeforeValidator(_address4)]
-SourceNetwork = Annotated[Source, BeforeValidator(_network)]
-AdminNetwork = Annotated[Source, BeforeValidator(_admin)]
-OpenSshKey = Annotated[str, BeforeValidator(_openssh)]
-Word = Annotated[StrictStr, Field(min_length=1, max_length=255, pattern=r"^\S+$")]
+Network4 = Annotated[IPv4Network, BeforeValidator(_network4), Words("IPv4 CIDR")]
+Network6 = Annotated[IPv6Network, BeforeValidator(_network6), Words("IPv6 CIDR")]
+Address4 = Annotated[IPv4Address, BeforeValidator(_address4), Words("IPv4 address")]
+SourceNetwork = Annotated[Source, BeforeValidator(_network), Words("CIDR", "CIDRs")]
+AdminNetwork = Annotated[Source, BeforeValidator(_admin), Words("CIDR", "CIDRs")]
+OpenSshKey = Annotated[str, BeforeValidator(_openssh), Words("OpenSSH public key")]
+Word = Annotated[
+    StrictStr,
+    Field(min_length=1, max_length=255, pattern=r"^\S+$"),
+    Words("word", "words"),
+]
 """A text without spaces: ids, types, regions."""
-Revision = Annotated[StrictInt, Field(ge=1, le=2**31 - 1)]
-NetworkId = Annotated[StrictInt, Field(ge=1)]
+Secret = Annotated[StrictStr, Words("secret text")]
+Revision = Annotated[StrictInt, Field(ge=1, le=2**31 - 1), Words("whole number from 1")]
+NetworkId = Annotated[StrictInt, Field(ge=1), Words("whole number")]
 """Hetzner's ids are whole numbers."""
-CertificatePem = Annotated[str, BeforeValidator(_certificate)]
+CertificatePem = Annotated[str, BeforeValidator(_certificate), Words("certificate in PEM", "certificates in PEM")]
 """An X.509 certificate with an RSA key, in PEM as this program writes it."""
-HealthPath = Annotated[str, BeforeValidator(_health_path)]
-WireGuardKey = Annotated[str, BeforeValidator(_wireguard_key)]
+HealthPath = Annotated[str, BeforeValidator(_health_path), Words("path of a URL")]
+WireGuardKey = Annotated[str, BeforeValidator(_wireguard_key), Words("WireGuard public key", "WireGuard public keys")]
 Flag = StrictBool
-PublicAddress = Annotated[bool | Literal["ipv6"], BeforeValidator(_public_address)]
+PublicAddress = Annotated[bool | Literal["ipv6"], BeforeValidator(_public_address), Words("`true`, `false` or `ipv6`")]
 """Whether a machine has a public address; ``ipv6`` for one of that kind alone."""
