@@ -127,6 +127,10 @@ class Cloud:
         """Which stack the instance is for."""
         return self.directory / "stack.json"
 
+    def project(self, name: str) -> Path:
+        """Folder of another project's stack here: which it is, and the copy of its configuration."""
+        return self.directory / "projects" / name
+
     @property
     def outputs(self) -> Path:
         """What the stack exported last, secrets masked (0600)."""

@@ -20,60 +20,22 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TextIO
 
-from localcloud.cloud import LocalCloudError, write_private
+from localcloud.cloud import write_private
+from localcloud.stacks import CLI, SMALL, DriverError, Stack, checkpoint, copy_config, drop_stale_locks, owner_of
+from localcloud.violations import with_violations
 
 CHANGING = ("create", "update", "replace", "delete", "import", "refresh")
 """Kinds of changes; `unchanged` and `read` are the other counts."""
 
 _ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 _COUNT = re.compile(r"(\d+) (?:to )?([a-z]+)")
-_OUTPUTS = re.compile(r"^\s*(?:Outputs:|--outputs:--)\s*\n\s*[-+~] ", re.MULTILINE)
-_SALT = re.compile(r"^encryptionsalt:.*$", re.MULTILINE)
+_OUTPUTS = re.compile(r"^ *(?:Outputs:|--outputs:--) *\n(?:(?!Resources:).*\n)*?  (?:    )?[-+~] ", re.MULTILINE)
+"""A changed export: with its sign in the third column by the CLI, which lists all exports after an update, and in the
+seventh by the small engine."""
 _WORDS = {
     "created": "create", "updated": "update", "replaced": "replace", "deleted": "delete", "imported": "import",
     "refreshed": "refresh",
 }  # fmt: skip
-
-
-class DriverError(LocalCloudError):
-    """The program cannot be run; says why and what to do."""
-
-
-@dataclass(frozen=True)
-class Stack:
-    """Which stack of which project, where its state is, and how commands get to where they run."""
-
-    project: Path
-    """Directory of `Pulumi.yaml`."""
-    name: str
-    instance: Path
-    """Directory of the local cloud's instance: configuration copy, states, and which engine made them."""
-    environment: Mapping[str, str]
-    """All of it: PATH, PULUMI_DEBUG_PROVIDERS, PULUMI_CONFIG_PASSPHRASE, …"""
-    prefix: Sequence[str] = ()
-    """Put before each command, such as what enters the desk's namespace."""
-    source: Path | None = None
-    """The stack's configuration where it is not the project's `Pulumi.<name>.yaml`."""
-
-    @property
-    def config_file(self) -> Path:
-        """The copy of the stack's configuration that is used, so that no tracked file changes."""
-        return self.instance / f"Pulumi.{self.name}.yaml"
-
-    @property
-    def backend(self) -> Path:
-        """The CLI's state."""
-        return self.instance / "backend"
-
-    @property
-    def state(self) -> Path:
-        """The small engine's state."""
-        return self.instance / "state"
-
-    @property
-    def owner_file(self) -> Path:
-        """Says which engine made the state."""
-        return self.instance / "engine"
 
 
 @dataclass(frozen=True)
@@ -112,6 +74,26 @@ class Driver(ABC):
         """What `up` would change."""
         return self._operate("preview")
 
+    def preview_document(self) -> tuple[bool, str]:
+        """Whether the program could be previewed, and what `up` would change, as `pulumi preview --json` tells it.
+
+        What stays the same is in it too. Progress and errors go to standard error; the document of a program that
+        could not even be started is empty.
+        """
+        self._prepare_all()
+        with tempfile.TemporaryDirectory(dir=self.stack.instance) as directory:
+            log = Path(directory) / "events"
+            done = subprocess.run(
+                [*self.stack.prefix, *self._document_command(log)],
+                cwd=self.stack.project,
+                env={**self._environment(), "PULUMI_DEBUG_COMMANDS": "true"},  # the CLI's --event-log needs it
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                text=True,
+                check=False,
+            )
+            return done.returncode == 0, with_violations(done.stdout, log)
+
     def up(self) -> Outcome:
         """Makes the clouds equal to the program."""
         return self._operate("up")
@@ -144,6 +126,20 @@ class Driver(ABC):
     def _command(self, operation: str) -> list[str]:
         """The command of an operation."""
 
+    def _policies(self, operation: str) -> list[str]:
+        """The options that name the policy packs, where an operation takes them."""
+        if operation not in ("preview", "up"):
+            return []
+        options: list[str] = []
+        for directory, config in self.stack.policy_packs:
+            options += ["--policy-pack", str(directory)]
+            options += ["--policy-pack-config", str(config)] if config else []
+        return options
+
+    @abstractmethod
+    def _document_command(self, log: Path) -> list[str]:
+        """The command that previews as JSON; what it does not put into the document is in the log of its events."""
+
     @abstractmethod
     def _prepare(self) -> None:
         """Makes what the engine needs before it can run."""
@@ -153,12 +149,15 @@ class Driver(ABC):
         """The engine's environment."""
 
     def _operate(self, operation: str) -> Outcome:
-        self._check_owner()
-        copy_config(self.stack)
-        self._prepare()
+        self._prepare_all()
         if operation == "up":
             write_private(self.stack.owner_file, self.key)
         return self._run(self._command(operation))
+
+    def _prepare_all(self) -> None:
+        self._check_owner()
+        copy_config(self.stack)
+        self._prepare()
 
     def _check_owner(self) -> None:
         owner = owner_of(self.stack)
@@ -224,7 +223,7 @@ class Driver(ABC):
 class SmallEngine(Driver):
     """`python -m localcloud.engine`."""
 
-    key = "small"
+    key = SMALL
 
     @property
     def description(self) -> str:
@@ -239,19 +238,23 @@ class SmallEngine(Driver):
         return json.loads(self._ask([*self._engine("outputs"), *options]))
 
     def _left(self) -> tuple[list[str], list[tuple[str, str]]]:
-        if not any(self.stack.state.glob(f"*/{self.stack.name}.journal")):
+        if not (self.stack.state / self.stack.project_name / f"{self.stack.name}.journal").exists():
             return [], []  # the journal goes when an operation ends
-        from localcloud.engine import operation
+        from localcloud.engine.target import Target, snapshot
 
         copy_config(self.stack)
         stack = self.stack
-        target = operation.Target(stack.project, stack.name, stack.config_file, stack.state, stack.environment)
-        found = operation.snapshot(target)
+        target = Target(stack.project, stack.name, stack.config_file, stack.state, stack.environment)
+        found = snapshot(target)
         left = [pending.urn for pending in found.pending if pending.operation == "creating"]
         return left, [(resource.urn, resource.id) for resource in found.resources]
 
     def _command(self, operation: str) -> list[str]:
-        return [*self._engine(operation), "--color", self._colour]
+        return [*self._engine(operation), *self._policies(operation), "--color", self._colour]
+
+    def _document_command(self, log: Path) -> list[str]:
+        del log
+        return [*self._command("preview"), "--json"]
 
     def _engine(self, operation: str) -> list[str]:
         return [
@@ -272,7 +275,7 @@ class SmallEngine(Driver):
 class PulumiCli(Driver):
     """A real `pulumi` CLI on a `file://` backend."""
 
-    key = "pulumi"
+    key = CLI
 
     def __init__(self, stack: Stack, executable: str, output: TextIO | None = None) -> None:
         """Takes the stack, the CLI's path, and where to show what happens."""
@@ -294,7 +297,7 @@ class PulumiCli(Driver):
         return json.loads(self._ask(asked))
 
     def _left(self) -> tuple[list[str], list[tuple[str, str]]]:
-        latest = _latest(self.stack)
+        latest = checkpoint(self.stack)
         pending: list[dict[str, Any]] = latest.get("pending_operations") or []
         resources: list[dict[str, Any]] = latest.get("resources") or []
         left = [one["resource"]["urn"] for one in pending if one["type"] == "creating"]
@@ -304,12 +307,16 @@ class PulumiCli(Driver):
         how = {"preview": ["--diff"], "up": ["--yes", "--skip-preview"]}.get(operation, ["--yes", "--skip-preview"])
         return [
             self._executable, operation, *how, "--stack", self.stack.name, "--config-file",
-            str(self.stack.config_file), "--non-interactive", "--color", self._colour,
+            str(self.stack.config_file), *self._policies(operation), "--non-interactive", "--color", self._colour,
         ]  # fmt: skip
+
+    def _document_command(self, log: Path) -> list[str]:
+        command = [word for word in self._command("preview") if word != "--diff"]
+        return [*command, "--json", "--show-sames", "--event-log", str(log)]
 
     def _prepare(self) -> None:
         self.stack.backend.mkdir(mode=0o700, exist_ok=True)
-        _drop_stale_locks(self.stack.backend)
+        drop_stale_locks(self.stack.backend)
         listed = json.loads(self._ask([self._executable, "stack", "ls", "--json"]))
         if not any(entry["name"].rsplit("/", 1)[-1] == self.stack.name for entry in listed):
             self._make_stack()
@@ -342,37 +349,6 @@ def choose(stack: Stack, output: TextIO | None = None) -> Driver:
     return PulumiCli(stack, executable, output) if executable else SmallEngine(stack, output)
 
 
-def owner_of(stack: Stack) -> str | None:
-    """The key of the engine that made what exists; None when there is nothing.
-
-    What was made by hand with the CLI at the desk counts too.
-    """
-    if stack.owner_file.exists():
-        return stack.owner_file.read_text().strip()
-    if _latest(stack).get("resources"):
-        return PulumiCli.key
-    return SmallEngine.key if any(stack.state.glob(f"*/{stack.name}.j*")) else None
-
-
-def _latest(stack: Stack) -> dict[str, Any]:
-    """The CLI's state of the stack; empty where there is none."""
-    for checkpoint in stack.backend.glob(f".pulumi/stacks/*/{stack.name}.json"):
-        return json.loads(checkpoint.read_text()).get("checkpoint", {}).get("latest") or {}
-    return {}
-
-
-def copy_config(stack: Stack) -> None:
-    """Copies the stack's configuration into the instance; a salt that only the copy has stays in it."""
-    tracked = stack.source or stack.project / f"Pulumi.{stack.name}.yaml"
-    text = tracked.read_text() if tracked.exists() else ""
-    if not _SALT.search(text) and stack.config_file.exists():
-        salt = _SALT.search(stack.config_file.read_text())
-        if salt:
-            text = f"{salt.group()}\n{text}"
-    stack.instance.mkdir(mode=0o700, parents=True, exist_ok=True)
-    write_private(stack.config_file, text)
-
-
 def counts_in(text: str) -> dict[str, int]:
     """The counts of the last `Resources:` paragraph that either engine wrote."""
     _, found, summary = text.rpartition("Resources:\n")
@@ -386,13 +362,5 @@ def counts_in(text: str) -> dict[str, int]:
 
 
 def exports_change_in(text: str) -> bool:
-    """Whether either engine's preview lists exports that would change."""
+    """Whether either engine's preview or update lists exports that change."""
     return _OUTPUTS.search(text) is not None
-
-
-def _drop_stale_locks(backend: Path) -> None:
-    """Removes the locks of CLI processes that are gone, as `pulumi cancel` would."""
-    for lock in backend.glob(".pulumi/locks/**/*.json"):
-        process = json.loads(lock.read_text()).get("pid")
-        if isinstance(process, int) and not Path(f"/proc/{process}").exists():
-            lock.unlink(missing_ok=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 CGROUPS = ("/sys/fs/cgroup", "/sys/fs/cgroup/systemd", "/sys/fs/cgroup/unified")
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -39,11 +39,16 @@ def init_of(namespace: str) -> int | None:
     return None
 
 
-def command_line(init: int, command: Sequence[str]) -> list[str]:
-    """What runs `command` as root in the machine whose process 1 is `init`; it ends with the command's exit status."""
+def command_line(init: int, command: Sequence[str], variables: Mapping[str, str] = os.environ) -> list[str]:
+    """What runs `command` as root in the machine whose process 1 is `init`; it ends with the command's exit status.
+
+    `variables` are those of whoever asks, of which a terminal's few count in the machine, too.
+    """
     environment = ["HOME=/root", "USER=root", "LOGNAME=root", "SHELL=/bin/bash", "LANG=C.UTF-8", f"PATH={PATH}"]
-    if terminal := os.environ.get("TERM"):
+    if terminal := variables.get("TERM"):
         environment.append(f"TERM={terminal}")
+    if variables.get("NO_COLOR"):
+        environment.append("NO_COLOR=1")
     limit = ["setpriv", "--bounding-set", DROPPED, "--inh-caps", DROPPED, "--"]
     inside = ["env", "-i", "-C", "/root", *environment, *command]
     return ["nsenter", "-t", str(init), "-a", "--no-fork", "--", *limit, *WAITING, *inside]

@@ -13,7 +13,7 @@ PACKAGES: Sequence[str] = (
 """Installed in the image. WireGuard in user space stands in for the kernel module that clouds' images bring;
 systemd-resolved is a package of its own in most releases, and a part of systemd in Ubuntu 22.04."""
 
-OFFLINE: Sequence[str] = ("dnsmasq-base", "nginx", "wireguard-tools")
+OFFLINE: Sequence[str] = ("dnsmasq-base", "nginx", "prometheus", "wireguard-tools")
 """What first boots install, fetched with everything that it depends on."""
 
 MASKED: Sequence[str] = (
@@ -27,9 +27,10 @@ MASKED: Sequence[str] = (
     "systemd-modules-load.service", "systemd-pcrphase-sysinit.service", "systemd-pcrphase.service",
     "systemd-pstore.service", "systemd-random-seed.service", "systemd-remount-fs.service", "systemd-repart.service",
     "systemd-tmpfiles-clean.timer", "systemd-update-utmp-runlevel.service", "systemd-update-utmp.service",
-    "veritysetup.target",
+    "unattended-upgrades.service", "veritysetup.target",
 )  # fmt: skip
-"""Units that serve hardware, consoles or a clock of one's own, which a container has not."""
+"""Units that serve hardware, consoles or a clock of one's own, which a container has not, and the one that holds up a
+shutdown amid upgrades: it asks for systemd-logind, which is among them, every second."""
 
 REMOVED: Sequence[str] = (
     "etc/apt/apt.conf.d/99mmdebstrap",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 import time
 from collections.abc import Sequence
@@ -52,9 +53,14 @@ class Console:
         self.clear()
         print(text, flush=True)
 
+    def fits(self, titles: Sequence[str], rows: Sequence[Sequence[str]]) -> bool:
+        """Whether a table of these is no wider than the terminal; off a terminal any is."""
+        widths = _widths(titles, rows)
+        return not sys.stdout.isatty() or sum(widths) + 2 * (len(widths) - 1) <= shutil.get_terminal_size().columns
+
     def table(self, titles: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         """Print aligned columns. Cells may be painted."""
-        widths = [max(len(_bare(row[column])) for row in (titles, *rows)) for column in range(len(titles))]
+        widths = _widths(titles, rows)
         heading = "  ".join(title.ljust(width) for title, width in zip(titles, widths, strict=True))
         self.say(self.paint(heading.rstrip(), BOLD))
         for row in rows:
@@ -66,6 +72,10 @@ def fail(text: str) -> None:
     """Print an error."""
     mark = "\x1b[31merror:\x1b[0m" if sys.stderr.isatty() and "NO_COLOR" not in os.environ else "error:"
     print(f"{mark} {text}", file=sys.stderr, flush=True)
+
+
+def _widths(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> list[int]:
+    return [max(len(_bare(row[column])) for row in (titles, *rows)) for column in range(len(titles))]
 
 
 def _bare(text: str) -> str:

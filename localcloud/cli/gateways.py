@@ -31,6 +31,8 @@ class Told:
     """The direct tunnels that both ends have confirmed, each pair in order."""
     deaf: tuple[tuple[str, str], ...] = ()
     """Pairs of gateways of which the first does not hear from the second, though that one answers here."""
+    revoked: frozenset[str] = frozenset()
+    """WireGuard public keys and instance ids of those who were cut off."""
 
     @property
     def is_complete(self) -> bool:
@@ -57,6 +59,13 @@ def ask(cloud: Cloud, nodes: Sequence[mesh.Peer]) -> Told:
             for name, answer in told.items()
             for other, state in answer.get("neighbours", {}).items()
             if other in told and not state["reachable"]
+        ),
+        revoked=frozenset(
+            barred
+            for answer in told.values()
+            for each in answer.get("revoked", [])
+            for barred in (*each["keys"], each["instance"])
+            if barred
         ),
     )
 

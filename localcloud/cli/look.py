@@ -8,12 +8,12 @@ from collections.abc import Sequence
 from typing import Any, cast
 
 from localcloud import daemon
-from localcloud.cli import balancer, exports, gateways, members, mesh
+from localcloud.cli import balancer, exported, exports, gateways, members, mesh
 from localcloud.cli.console import DIM, GREEN, RED, YELLOW, Console
 from localcloud.cli.desk import chosen, engine, environment
 from localcloud.cli.gateways import Told
 from localcloud.cli.shape import Shape
-from localcloud.cloud import Cloud
+from localcloud.cloud import PROJECT, Cloud, LocalCloudError
 from localcloud.fabric import Fabric, MachineState
 
 _COLOURS = {"running": GREEN, "booting": YELLOW, "stopped": DIM, "crashed": RED}
@@ -70,7 +70,11 @@ def status(cloud: Cloud, options: argparse.Namespace) -> int:
 
 def outputs(cloud: Cloud, options: argparse.Namespace) -> int:
     """outputs: 0 when the stack has been made."""
-    choice = chosen(cloud)
+    choice = chosen(cloud, options.cwd.resolve() if options.cwd else PROJECT)
+    if options.stack not in (None, choice.stack):
+        raise LocalCloudError(f"there is no stack {options.stack} here: {choice.stack} is up")
+    if options.write and not choice.is_own:
+        raise LocalCloudError("--write makes files of what this project's stacks export: take --json for another's")
     driver = engine(cloud, choice, environment(cloud, choice.stack))
     found = driver.outputs()
     if options.write:
@@ -80,36 +84,8 @@ def outputs(cloud: Cloud, options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps(found, indent=2, sort_keys=True))
         return 0
-    console = Console()
-    for name, value in sorted(found.items()):
-        lines = _lines(value)
-        head = console.paint(name, GREEN)
-        console.say(
-            f"{head}: {lines[0]}" if len(lines) == 1 else "\n".join([f"{head}:", *(f"  {line}" for line in lines)])
-        )
+    exported.show(found, Console())
     return 0
-
-
-def _lines(value: object) -> list[str]:
-    """A value for reading: a text as it is, an item of a list or a key of an object on a line of its own."""
-    if isinstance(value, str):
-        return value.splitlines() or [""]
-    if isinstance(value, list):
-        return [f"- {_flat(item)}" for item in cast("list[object]", value)] or ["[]"]
-    if isinstance(value, dict):
-        entries = sorted(cast("dict[str, object]", value).items())
-        return [f"{key}: {_flat(item)}" for key, item in entries] or ["{}"]
-    return [_flat(value)]
-
-
-def _flat(value: object) -> str:
-    if isinstance(value, dict):
-        # What names a thing stands before what it has.
-        entries = sorted(cast("dict[str, object]", value).items(), key=lambda entry: (entry[0] != "name", entry[0]))
-        return "{" + ", ".join(f"{key}: {_flat(item)}" for key, item in entries) + "}"
-    if isinstance(value, list):
-        return "[" + ", ".join(_flat(item) for item in cast("list[object]", value)) + "]"
-    return value if isinstance(value, str) else json.dumps(value)
 
 
 def _of_no_machine(lease: members.Lease, console: Console, *, is_external: bool) -> list[str]:

@@ -106,13 +106,13 @@ def without_machine(machines: Sequence[MachineState], known: Sequence[Lease]) ->
 
 def wait(cloud: Cloud, fabric: Fabric, nodes: Sequence[mesh.Peer], console: Console) -> bool:
     """Wait until every pool has as many members as it shall have, running and joined. Whether it came to that."""
-    if not _missing(cloud, fabric, []):
+    if not _missing(cloud, fabric, Told()):
         return True
     console.step("waiting until the pools' machines have joined")
     missing: list[str] = []
 
     def complete() -> bool:
-        missing[:] = _missing(cloud, fabric, leases(gateways.ask(cloud, nodes)))
+        missing[:] = _missing(cloud, fabric, gateways.ask(cloud, nodes))
         if missing:
             console.detail(f"waiting for {', '.join(missing)}")
         return not missing
@@ -124,8 +124,9 @@ def wait(cloud: Cloud, fabric: Fabric, nodes: Sequence[mesh.Peer], console: Cons
     return False
 
 
-def _missing(cloud: Cloud, fabric: Fabric, known: Sequence[Lease]) -> list[str]:
-    """Members that have not joined, and pools whose members are still to come."""
+def _missing(cloud: Cloud, fabric: Fabric, told: Told) -> list[str]:
+    """Members that have not joined and may, and pools whose members are still to come."""
+    known = leases(told)
     pools = cast("list[dict[str, Any]]", control.ask(cloud, "pools"))
     going = {node for pool in pools for node, phase in pool["members"].items() if phase not in _STAYING}
     machines = [
@@ -136,7 +137,7 @@ def _missing(cloud: Cloud, fabric: Fabric, known: Sequence[Lease]) -> list[str]:
     found: list[str] = []
     for machine in machines:
         lease = lease_of(machine, known)
-        if lease is None or not lease.is_working:
+        if (lease is None or not lease.is_working) and machine.spec.instance_id not in told.revoked:
             found.append(machine.spec.node)
     for pool in pools:
         there = sum(machine.spec.pool == pool["name"] for machine in machines)

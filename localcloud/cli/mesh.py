@@ -26,7 +26,7 @@ STALE_SECONDS = 180
 """A handshake older than this is no longer of a session: WireGuard makes a new one every two minutes."""
 
 Sessions = Mapping[str, Mapping[str, "Session"]]
-"""Gateway -> public key -> session."""
+"""Gateway -> a peer's overlay address, or its public key -> session."""
 _PING_ALL = """\
 for address; do
     {
@@ -98,22 +98,28 @@ def sessions(cloud: Cloud, nodes: Sequence[Peer]) -> Sessions:
 def _dump(cloud: Cloud, gateway: str) -> dict[str, Session]:
     text = run_on(cloud, gateway, "wg", "show", "all", "dump") or ""
     rows = [line.split("\t") for line in text.splitlines()]
-    return {row[1]: Session(row[3], int(row[5]), int(row[6]), int(row[7])) for row in rows if len(row) == 9}
+    found: dict[str, Session] = {}
+    for _, key, _, endpoint, prefixes, handshake, received, sent, _ in (row for row in rows if len(row) == 9):
+        session = Session(endpoint, int(handshake), int(received), int(sent))
+        for name in (key, *(prefix.partition("/")[0] for prefix in prefixes.split(",") if prefix.endswith("/32"))):
+            # While keys change a node is a peer of two interfaces.
+            if name not in found or found[name].handshake <= session.handshake:
+                found[name] = session
+    return found
 
 
 def session_of(node: Peer, known: Sessions, shape: Shape) -> Session | None:
     """The session that the gateway has with the node that hangs on it; of a gateway the freshest that others have."""
     gateway = shape.gateway_of(node)
-    if gateway is not None:
-        return known.get(gateway, {}).get(node.public_key)
-    found = [each[node.public_key] for each in known.values() if node.public_key in each]
+    asked = known.values() if gateway is None else [known.get(gateway, {})]
+    # By its address first: the key is the one that it enrolled with, and may have changed since.
+    found = [each[name] for each in asked for name in (node.address, node.public_key) if name in each]
     return max(found, key=lambda session: session.handshake, default=None)
 
 
 def run_on(cloud: Cloud, node: str, *command: str) -> str | None:
     """Standard output of a command on a machine; None when it does not run, or the command fails or takes too long."""
-    path = cloud.directory / "nodes" / node
-    init = enter.init_of(path.read_text()) if path.exists() else None
+    init = init_on(cloud, node)
     if init is None:
         return None
     # `timeout` goes along, so that the command itself ends and not only whoever waits for it.
@@ -124,9 +130,13 @@ def run_on(cloud: Cloud, node: str, *command: str) -> str | None:
     return done.stdout if done.returncode == 0 else None
 
 
-def _is_up(cloud: Cloud, node: str) -> bool:
-    path = cloud.directory / "nodes" / node
-    return path.exists() and enter.init_of(path.read_text()) is not None
+def init_on(cloud: Cloud, node: str) -> int | None:
+    """The host's number of the machine's process 1, for `enter.command_line`; None when it does not run."""
+    try:
+        namespace = (cloud.directory / "nodes" / node).read_text()
+    except FileNotFoundError:  # it goes with the machine, at any time
+        return None
+    return enter.init_of(namespace)
 
 
 def ping_all(cloud: Cloud, nodes: Sequence[Peer]) -> dict[tuple[str, str], float]:
@@ -145,7 +155,7 @@ def ping_all(cloud: Cloud, nodes: Sequence[Peer]) -> dict[tuple[str, str], float
 
 def show(cloud: Cloud, nodes: Sequence[Peer], shape: Shape, console: Console) -> bool:
     """Wait until every node reaches every node that it may, then print peers and pings. Whether they all do."""
-    here = [node for node in nodes if not node.is_external]
+    here = [node for node in nodes if not (node.is_external or shape.is_revoked(node))]
     console.step("waiting until every node reaches every node")
     wanted = [(a.name, b.name) for a in here for b in here if a is not b and shape.reaches(a, b)]
     deadline = time.monotonic() + REACH_SECONDS
@@ -178,7 +188,7 @@ def show(cloud: Cloud, nodes: Sequence[Peer], shape: Shape, console: Console) ->
 def table(cloud: Cloud, nodes: Sequence[Peer], shape: Shape, console: Console) -> None:
     """Print the peers as the gateways that they hang on know them."""
     known = sessions(cloud, nodes)
-    down = {node.name for node in nodes if node.role == "gateway" and not _is_up(cloud, node.name)}
+    down = {node.name for node in nodes if node.role == "gateway" and init_on(cloud, node.name) is None}
     titles = ["NODE", "SITE", "ROLE", "ADDRESS"]
     titles += ["HANGS ON"] if shape.has_several_gateways else []
     titles += ["DIRECT"] if shape.is_mesh else []
@@ -190,6 +200,8 @@ def table(cloud: Cloud, nodes: Sequence[Peer], shape: Shape, console: Console) -
         row += [shape.direct_count(node)] if shape.is_mesh else []
         if node.name in down:
             rows.append([*row, console.paint("not running", RED), "", "", ""])
+        elif shape.is_revoked(node):
+            rows.append([*row, console.paint("revoked", YELLOW), "", "", ""])
         elif session is not None:
             sizes = [_size(session.received), _size(session.sent)]
             rows.append([*row, session.endpoint, _age(session.handshake, console), *sizes])

@@ -25,10 +25,14 @@ def connect(cloud: Cloud, options: argparse.Namespace) -> int:
     fabric, console = _fabric(cloud), Console()
     if options.node == options.other:
         raise LocalCloudError(f"{options.node} twice: name another node, or none for everything")
-    order = fabric.cut if options.name == "cut" else fabric.heal
-    order(options.node, options.other)
     between = f"{options.node} and {options.other}" if options.other else options.node
-    console.say(f"{between}: {'cut' if options.name == 'cut' else 'healed'}")
+    if options.name == "cut":
+        fabric.cut(options.node, options.other)
+        console.say(f"{between}: cut")
+    elif fabric.heal(options.node, options.other):
+        console.say(f"{between}: healed")
+    else:
+        console.say(f"{between}: there was no such cut, so nothing changes; `status` lists what is cut")
     return 0
 
 

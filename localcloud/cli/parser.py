@@ -32,13 +32,31 @@ by the name that `status` shows, such as aws-burst-ef567890.
 
 _NODE = "a machine by the name that the stack declares, such as aws-1, or a pool's member as `status` names it"
 _MEMBER = "a member of a pool by the name that `status` shows, such as aws-burst-ef567890"
+_CWD = "folder of another Pulumi project, whose stack stands beside this project's (default: this project)"
 _MORE = {
     "up": """\
 Previews first and then makes the changes; without any it only looks. Run it again after an edit of the stack's file
 or an interruption: it goes on from what there is. A local cloud is of one stack; another stack needs another --dir.
 Exit status: 0 when every node reaches every node that it may, else 1. Pairs that groups close are shown as `closed`,
-and machines that others run are not waited for.""",
-    "preview": "Changes nothing. Exit status: 0 when the program could be previewed, else 1.",
+and machines that others run are not waited for. With --policy-pack nothing is made of what violates a mandatory policy:
+it is listed, and the exit status is 1.
+
+  python -m localcloud up --cwd examples/consumer   a stack of another project, once this one's is up
+  python -m localcloud up --skip-preview            make the changes at once: sooner, while you try things
+
+With --skip-preview what the program or a provider refuses may come after other changes have been made, and a policy of
+the whole stack, such as the budget, is asked when everything has been.
+With --cwd the program of that folder runs with the same clouds and may read this project's outputs
+(`pulumi.StackReference("organization/hybrid-wireguard/dev")`). Its machines are nodes as well, and `down` takes them
+away too. It ends with what that stack exports. Exit status: 0 when everything was made and has booted, else 1.""",
+    "preview": """\
+  python -m localcloud preview
+  python -m localcloud preview --policy-pack policy         and judge it by the stack's policies
+  python -m localcloud preview --json | python -m review    what it means for peers, machines, ports and cost
+
+Changes nothing. With --json the document that `pulumi preview --json --show-sames` prints is on standard output, also
+where there is no pulumi CLI, and progress on standard error.
+Exit status: 0 when the program could be previewed and no mandatory policy is violated, else 1.""",
     "secret": """\
   (umask 077 && openssl rand -hex 32 > ~/portal.key)
   python -m localcloud secret apiKeys.portal < ~/portal.key
@@ -67,6 +85,13 @@ balancer knows, if there is one: only those IN ROTATION get requests, with BACKU
                                                  configurations.json, for `python -m clients`
 
 The files are for you alone, and replace none that this command did not write. docs/exports.md says what each is.""",
+    "doctor": """\
+  python -m localcloud doctor                 every machine, and one verdict: the likeliest cause first
+  python -m localcloud doctor aws-1 --json    one machine, for programs
+
+Asks `hybridnet doctor` on each machine that runs, and adds what only the clouds know: a machine that is off, a link
+that is cut, a provider's firewall that closes WireGuard's port. docs/troubleshooting.md has the table.
+Exit status: 0 when nothing is wrong, 1 when something is, or when there are no machines, 2 for wrong usage.""",
     "exec": """\
   python -m localcloud exec aws-1 -- ping -c 3 10.100.1.1
   python -m localcloud exec hetzner-gw -- wg show
@@ -118,7 +143,9 @@ there is another certificate.""",
 
 def main(words: Sequence[str]) -> int:
     """Carry out a command; returns its exit status."""
-    options = _parser().parse_args(words)
+    options, unknown = _parser().parse_known_args(words)
+    if unknown:  # by the command's own parser, whose usage says what it takes
+        options.usage.error(f"unrecognized arguments: {' '.join(unknown)}")
     if options.name in ("up", "preview", "down"):
         signal.signal(signal.SIGTERM, signal.default_int_handler)  # what was begun is ended first
     cloud = Cloud(options.dir) if options.dir else Cloud.default()
@@ -164,7 +191,7 @@ def _parser() -> argparse.ArgumentParser:
             formatter_class=argparse.RawDescriptionHelpFormatter,
             allow_abbrev=False,
         )
-        added.set_defaults(command=command)
+        added.set_defaults(command=command, usage=added)
         return added
 
     _add_stack_commands(add)
@@ -179,33 +206,57 @@ _Add = Callable[[str, Callable[[Cloud, argparse.Namespace], int], str], argparse
 
 
 def _add_stack_commands(add: _Add) -> None:
-    from localcloud.cli import secret, stack
+    from localcloud.cli import stack
+
+    def seal(cloud: Cloud, options: argparse.Namespace) -> int:
+        from localcloud.cli import secret  # its cryptography takes longer to load than most commands take
+
+        return secret.seal(cloud, options)
 
     for name, command, text in (
         ("up", stack.up, "make the local cloud equal to the stack, and show that every node reaches every node"),
         ("preview", stack.preview, "show what `up` would change"),
-        ("secret", secret.seal, "put a secret from standard input, sealed, into the stack's configuration"),
+        ("secret", seal, "put a secret from standard input, sealed, into the stack's configuration"),
     ):
         added = add(name, command, text)
         added.add_argument("--stack", default="dev", help="name of the stack (default: dev)")
         added.add_argument("--config-file", type=Path, help="its configuration (default: Pulumi.<stack>.yaml)")
-        if name == "secret":
+        if name != "secret":
+            added.add_argument("--cwd", type=Path, metavar="DIR", help=_CWD)
+            added.add_argument(
+                "--policy-pack", type=Path, action="append", default=[], metavar="DIR",
+                help="judge the stack by this policy pack, such as policy (repeatable)",
+            )  # fmt: skip
+            added.add_argument(
+                "--policy-pack-config", type=Path, action="append", default=[], metavar="FILE",
+                help="the pack's configuration, JSON; one for each pack, in their order, or none",
+            )  # fmt: skip
+        else:
             added.add_argument("key", metavar="KEY", help="which setting, such as apiKeys.portal")
+        if name == "up":
+            added.add_argument("--skip-preview", action="store_true", help="make the changes without looking first")
+        if name == "preview":
+            added.add_argument("--json", action="store_true", help="as `pulumi preview --json`, for `python -m review`")
     add("down", stack.down, "remove every machine, namespace, process and file of the local cloud")
     serve = add("serve", stack.serve, "be the daemon that `up` starts: providers, groups of machines, metadata")
     serve.add_argument("--ready", type=int, metavar="FD", help="descriptor on which to say that it serves")
 
 
 def _add_looking_commands(add: _Add) -> None:
-    from localcloud.cli import look
+    from localcloud.cli import doctor, look
 
     status = add("status", look.status, "show the machines and what the gateway knows of them")
     status.add_argument("--json", action="store_true", help="as one JSON document")
     outputs = add("outputs", look.outputs, "show what the stack exports; secrets are masked")
     outputs.add_argument("--json", action="store_true", help="as one JSON document")
+    outputs.add_argument("--cwd", type=Path, metavar="DIR", help=_CWD)
+    outputs.add_argument("--stack", help="name of the stack (default: the one that is up)")
     outputs.add_argument(
         "--write", type=Path, metavar="DIR", help="write the outputs, SkyPilot's documents and what belongs to them"
     )
+    found = add("doctor", doctor.doctor, "say what is wrong with the network, and what mends it")
+    found.add_argument("nodes", metavar="NODE", nargs="*", help="machines to look at (default: the network's)")
+    found.add_argument("--json", action="store_true", help="as one JSON document")
 
 
 def _add_running_commands(add: _Add) -> None:

@@ -11,7 +11,6 @@ from localcloud import control, daemon
 from localcloud.cli.console import Console
 from localcloud.cloud import NETNS, Cloud, LocalCloudError
 from localcloud.fabric import Fabric, MachineState
-from localcloud.fabric.authority import Authority
 from localcloud.fabric.process import wait_until
 
 SCALE_SECONDS = 300
@@ -78,6 +77,8 @@ def interrupt(cloud: Cloud, options: argparse.Namespace) -> int:
 def identity(cloud: Cloud, options: argparse.Namespace) -> int:
     """identity: always 0. Before the first `up` too, whose configuration may need it."""
     del options
+    from localcloud.fabric.authority import Authority  # its cryptography takes long to import
+
     Console().say(Authority(cloud).aws_certificate.strip())
     return 0
 

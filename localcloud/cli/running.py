@@ -14,7 +14,6 @@ from localcloud.cli.console import fail
 from localcloud.cli.desk import chosen, environment
 from localcloud.cloud import NETNS, Cloud, LocalCloudError
 from localcloud.fabric import Fabric
-from localcloud.fabric.listeners import enter_namespace
 
 NO_COMMAND = 127
 """What shells say of a command that does not exist."""
@@ -38,6 +37,8 @@ def shell(cloud: Cloud, options: argparse.Namespace) -> int:
 
 def run(cloud: Cloud, options: argparse.Namespace) -> int:
     """run: this process moves to the desk (or to the stranger's place, or the edge) and becomes the command."""
+    from localcloud.fabric.listeners import enter_namespace  # its HTTP server takes long to import
+
     places = {"desk": cloud.desk, "internet": cloud.stranger, "edge": cloud.edge}
     namespace = NETNS / places[options.source]
     if not namespace.exists():

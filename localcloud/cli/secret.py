@@ -16,10 +16,11 @@ from typing import cast
 from localcloud.cli.console import Console
 from localcloud.cli.desk import PASSPHRASE, Choice
 from localcloud.cloud import PROJECT, Cloud, LocalCloudError
-from localcloud.engine import paths, program, stackfile
+from localcloud.engine import paths, stackfile
 from localcloud.engine.config import Project, load_project, load_stack
 from localcloud.engine.errors import EngineError
 from localcloud.engine.passphrase import Sealer
+from localcloud.engine.target import passphrase
 
 _PUBLISHED = f"the local cloud's published passphrase ({PASSPHRASE}), so for whoever has the file it is no secret"
 _OWN = "your passphrase (PULUMI_CONFIG_PASSPHRASE or PULUMI_CONFIG_PASSPHRASE_FILE)"
@@ -105,7 +106,7 @@ def _check_free(config: Mapping[str, object], key: str, names: Sequence[str]) ->
 
 def _sealer(found: Sealer | None, file: Path) -> tuple[Sealer, str]:
     """What seals for the stack, and whose passphrase that is: the environment's where it opens the stack, else ours."""
-    own = program.passphrase(os.environ)
+    own = passphrase(os.environ)
     if found is None:
         return (Sealer.new(PASSPHRASE), _PUBLISHED) if own is None else (Sealer.new(own), _OWN)
     for phrase in (own, PASSPHRASE):

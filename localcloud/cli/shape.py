@@ -42,6 +42,10 @@ class Shape:
             return None
         return self._told.attached.get(node.known_as) or gateway_of(self._network, self._gateways, node.site).name
 
+    def is_revoked(self, node: mesh.Peer) -> bool:
+        """Whether the gateways have cut the node off."""
+        return node.public_key in self._told.revoked
+
     def direct(self, node: mesh.Peer) -> list[str]:
         """With whom the node has a direct tunnel, by the names that the gateways tell."""
         return sorted({name for pair in self._told.links if node.known_as in pair for name in pair} - {node.known_as})

@@ -6,9 +6,21 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from localcloud.engine.paths import Path, contains, parse
-from localcloud.engine.providers import Difference
 from localcloud.engine.values import same
 from localcloud.wire import Properties, Secret, Value, contains_secret, secret
+
+
+@dataclass(frozen=True)
+class Difference:
+    """What a provider says of a change."""
+
+    changes: bool | None
+    """None: it cannot tell."""
+    replaces: tuple[str, ...]
+    keys: tuple[str, ...]
+    detailed: Mapping[str, tuple[str, bool]]
+    """Property path -> kind (`add`, `add-replace`, `update`, …) and whether the path is one of inputs."""
+    delete_before_replace: bool
 
 
 @dataclass(frozen=True)

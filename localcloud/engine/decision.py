@@ -6,10 +6,10 @@ import copy
 from dataclasses import dataclass, replace
 
 from localcloud.engine import paths
-from localcloud.engine.changes import Change, between, explained
+from localcloud.engine.changes import Change, Difference, between, explained
 from localcloud.engine.errors import EngineError
 from localcloud.engine.goals import Goal
-from localcloud.engine.providers import Difference, Provider
+from localcloud.engine.providers import Provider
 from localcloud.engine.state import Resource
 from localcloud.engine.values import same
 from localcloud.wire import UNKNOWN, Properties, Value, contains_unknown
@@ -25,6 +25,8 @@ class Decision:
     because: str = ""
     delete_first: bool = False
     """The provider wants the old one deleted before the new one is made."""
+    difference: Difference | None = None
+    """What the provider said; None when the trigger decided."""
 
 
 def decide(provider: Provider, old: Resource, new: Resource, *, preview: bool) -> Decision:
@@ -43,12 +45,14 @@ def decide(provider: Provider, old: Resource, new: Resource, *, preview: bool) -
         return Decision("replace", changes, "the replacement trigger changed")
     difference = ask(provider, old, new.inputs, new.ignore_changes, new.replace_on_changes)
     if not difference.changes and not old.pending_replacement:
-        return Decision("update", because="it had not become ready") if old.init_errors else Decision("same")
+        if old.init_errors:
+            return Decision("update", because="it had not become ready", difference=difference)
+        return Decision("same")
     changes = tuple(explained(old.inputs, new.inputs, difference))
     if difference.replaces or old.pending_replacement:
         because = "an earlier replacement did not finish" if old.pending_replacement else ""
-        return Decision("replace", changes, because, difference.delete_before_replace)
-    return Decision("update", changes)
+        return Decision("replace", changes, because, difference.delete_before_replace, difference)
+    return Decision("update", changes, difference=difference)
 
 
 def _trigger_changes(old: Resource, new: Resource) -> list[Change]:

@@ -75,7 +75,7 @@ def _delete_one(session: Session, slot: int, resource: Resource) -> None:
         resource.type,
         urns.name_of(resource.urn),
         because="retained at the provider" if resource.retain_on_delete else "",
-        inputs=resource.inputs,
+        old=resource,
     )
     if slot in session.replaced:
         session.watch(replace(step, because="replaced"), partial(delete_now, session, slot, resource, pending=False))

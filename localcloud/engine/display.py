@@ -5,13 +5,13 @@ from __future__ import annotations
 import difflib
 import json
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable
 from typing import TextIO
 
 from localcloud.engine import urn as urns
 from localcloud.engine.changes import Change
 from localcloud.engine.paths import render
-from localcloud.engine.steps import CHANGING, SHOWN, Result, Step
+from localcloud.engine.steps import CHANGING, SHOWN, Result, Step, Violation
 from localcloud.engine.values import masked
 from localcloud.wire import Value
 
@@ -29,6 +29,7 @@ _DOING = {
 }  # fmt: skip
 _KINDS = {"add": "+", "delete": "-", "update": "~"}
 _COLOURS = {"+": "32", "~": "33", "+-": "35", "-": "31", "error": "31", "warning": "33"}
+_SEVERITIES = {"mandatory": "error", "advisory": "warning"}
 _WIDTH = 120
 _SLOW = 2.0
 """Seconds after which a step that still goes on is worth a line of its own."""
@@ -49,6 +50,7 @@ class Display:
         self._timers: dict[int, threading.Timer] = {}
         self.messages: list[tuple[str, str, str]] = []
         """(URN, severity, text) in the order in which they came."""
+        self._violations: list[Violation] = []
 
     def begins(self, step: Step) -> None:
         """Says what a provider is asked to do, if it takes a while."""
@@ -88,10 +90,32 @@ class Display:
                 text = f"{head}{label}{line}" if index == 0 else f"      {line}"
                 self._write(self._coloured(severity, text))
 
+    def violates(self, violation: Violation) -> None:
+        """Keeps what a policy objects to, for the end."""
+        text = f"[{violation.level}] {violation.policy} ({violation.pack}): {violation.message}"
+        with self._lock:
+            self.messages.append((violation.urn, _SEVERITIES[violation.level], text))
+            self._violations.append(violation)
+
+    def violations(self) -> None:
+        """What policies object to, mandatory ones first."""
+        if not self._violations:
+            return
+        listed = sorted(
+            self._violations, key=lambda one: (one.level != "mandatory", one.policy, _short(one.urn), one.message)
+        )
+        names = max(len(one.policy) for one in listed)
+        with self._lock:
+            self._write("Policy violations:")
+            for one in listed:
+                title = f" {one.level:9}  {one.policy:{names}}  {_short(one.urn)}"
+                self._write(self._coloured(_SEVERITIES[one.level], title.rstrip()))
+                self._indented(one.message.splitlines())
+
     def table(self, result: Result) -> None:
         """In a preview the changes one by one; then the outputs that change, and the counts."""
         with self._lock:
-            if self._preview and not result.succeeded:
+            if self._preview and not result.succeeded and not result.refused:
                 return
             shown = sorted((step for step in result.steps if self._preview and step.operation in SHOWN), key=_order)
             names = max((len(step.name) for step in shown), default=0)
@@ -245,37 +269,6 @@ def summary(result: Result, *, preview: bool) -> str:
     if number := result.counts.get("same"):
         lines.append(f"    {number} unchanged")
     return "\n".join(lines)
-
-
-def as_json(operation: str, result: Result, messages: Sequence[tuple[str, str, str]]) -> Mapping[str, object]:
-    """The result as a document, secrets masked; `steps` leaves out what is unchanged."""
-    return {
-        "operation": operation,
-        "succeeded": result.succeeded,
-        "changeSummary": dict(result.counts),
-        "steps": [
-            {
-                "op": step.operation,
-                "urn": step.urn,
-                "because": step.because,
-                "inputs": masked(step.inputs),
-                "changes": [
-                    {
-                        "path": render(change.path),
-                        "kind": change.kind,
-                        "old": masked(change.old),
-                        "new": masked(change.new),
-                        "replaces": change.replaces,
-                    }
-                    for change in step.changes
-                ],
-            }
-            for step in result.steps
-            if step.operation in SHOWN
-        ],
-        "outputs": masked(result.outputs),
-        "diagnostics": [{"urn": urn, "severity": severity, "message": text} for urn, severity, text in messages],
-    }
 
 
 def _short(urn: str) -> str:

@@ -1,86 +1,41 @@
-"""The operations on a stack: preview, up, destroy, refresh, outputs."""
+"""The operations on a stack: preview, up, destroy, refresh."""
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
-from pathlib import Path
 
 from localcloud.engine import deletion, program
 from localcloud.engine import urn as urns
 from localcloud.engine.changes import between
-from localcloud.engine.config import Config, Project, load_project, load_stack, resolve
+from localcloud.engine.config import Config, resolve
+from localcloud.engine.context import Context
 from localcloud.engine.errors import EngineError
 from localcloud.engine.naming import Names
-from localcloud.engine.passphrase import Sealer
+from localcloud.engine.policies import Policies
 from localcloud.engine.providers import Providers
 from localcloud.engine.reading import Reader, refresh_all
 from localcloud.engine.registration import Registrar
-from localcloud.engine.services import Context, Engine, Monitor, Server
+from localcloud.engine.services import Engine, Monitor, Server
 from localcloud.engine.session import Session, StoppedError
 from localcloud.engine.state import Snapshot
 from localcloud.engine.steps import Reporter, Result, Step
-from localcloud.engine.store import Store, salt_of
+from localcloud.engine.store import Store
+from localcloud.engine.target import Opened, Target, open_target
 from localcloud.wire import Properties, Value, secret
 
 ORGANIZATION = "organization"
 """What the CLI calls the organization of a backend without any."""
 PARALLEL = 16
 """Threads of the program that wait for the engine, divided by four."""
-OPERATIONS = ("preview", "up", "destroy", "refresh")
-
-
-@dataclass(frozen=True)
-class Target:
-    """Which stack of which project, and where its state is."""
-
-    directory: Path
-    """The project: where `Pulumi.yaml` is."""
-    stack: str
-    config_file: Path
-    """The stack's configuration, `Pulumi.<stack>.yaml` or a copy of it."""
-    state: Path
-    """Directory of all states."""
-    environment: Mapping[str, str]
-    """PULUMI_DEBUG_PROVIDERS, PULUMI_CONFIG_PASSPHRASE, and what the program needs."""
-
-
-@dataclass(frozen=True)
-class _Opened:
-    project: Project
-    raw: Mapping[str, object]
-    sealer: Sealer
-    config_sealer: Sealer | None
-    store: Store
-
-
-def _open(target: Target) -> _Opened:
-    project = load_project(target.directory)
-    phrase = program.passphrase(target.environment)
-    raw, config_sealer = load_stack(target.config_file, phrase)
-    if config_sealer is not None:
-        sealer = config_sealer
-    elif phrase is not None:
-        salt = salt_of(target.state, project.name, target.stack)
-        sealer = Sealer(phrase, salt) if salt else Sealer.new(phrase)
-    else:
-        raise EngineError("the state is sealed with a passphrase: set PULUMI_CONFIG_PASSPHRASE")
-    store = Store(target.state, project.name, target.stack, sealer)
-    return _Opened(project, raw, sealer, config_sealer, store)
-
-
-def snapshot(target: Target) -> Snapshot:
-    """The stack's resources as the last operation left them."""
-    return _open(target).store.load()
 
 
 def run(operation: str, target: Target, reporter: Reporter) -> Result:
-    """Does one of `OPERATIONS`; raises EngineError for what prevents it from beginning.
+    """Does one of `target.OPERATIONS`; raises EngineError for what prevents it from beginning.
 
     A failure on the way is told to the reporter and to be seen in the result.
     """
-    opened = _open(target)
+    opened = open_target(target)
     config = resolve(opened.project, target.stack, opened.raw, opened.config_sealer)
     preview = operation == "preview"
     with opened.store.locked():
@@ -96,11 +51,13 @@ def run(operation: str, target: Target, reporter: Reporter) -> Result:
         )
         names = Names(opened.project.name, target.stack)
         session = Session(opened.store, providers, reporter, names, preview=preview)
+        policies = Policies(session)
         try:
-            with server:
+            with server, contextlib.closing(policies):  # a step under way may wait for a pack's answer
                 succeeded, outputs = _Run(
-                    target, opened, operation=operation, config=config, session=session, server=server
-                ).perform()
+                    target, opened, operation=operation, config=config, session=session, server=server,
+                    policies=policies,
+                ).perform()  # fmt: skip
         except BaseException:
             session.failed.set()
             raise
@@ -109,7 +66,16 @@ def run(operation: str, target: Target, reporter: Reporter) -> Result:
             if not preview:
                 _save(opened.store)
     shown = outputs if outputs is not None else before.outputs()
-    return Result(succeeded, tuple(session.steps), shown, tuple(between(before.outputs(), shown)))
+    changes = tuple(between(before.outputs(), shown))
+    told = {key: "[secret]" if key in config.secret_keys else value for key, value in config.values.items()}
+    return Result(
+        succeeded and not session.refused,
+        tuple(session.steps),
+        shown,
+        changes,
+        told,
+        refused=succeeded and session.refused,
+    )
 
 
 def _save(store: Store) -> None:
@@ -121,14 +87,16 @@ def _save(store: Store) -> None:
 
 class _Run:
     def __init__(
-        self, target: Target, opened: _Opened, *, operation: str, config: Config, session: Session, server: Server
-    ) -> None:
+        self, target: Target, opened: Opened, *, operation: str, config: Config, session: Session, server: Server,
+        policies: Policies,
+    ) -> None:  # fmt: skip
         self._operation = operation
         self._target = target
         self._opened = opened
         self._config = config
         self._session = session
         self._server = server
+        self._policies = policies
 
     def perform(self) -> tuple[bool, Properties | None]:
         """Whether it succeeded, and the outputs that the stack has from now on (None: those of before)."""
@@ -156,7 +124,9 @@ class _Run:
             opened.project.name, self._target.stack, ORGANIZATION, config.values, config.secret_keys,
             session.preview, PARALLEL,
         )  # fmt: skip
-        monitor = Monitor(session, Registrar(session), Reader(session, self._outputs_of), context)
+        target, policies = self._target, self._policies
+        policies.start(target.policy_packs, context, engine=self._server.address, environment=target.environment)
+        monitor = Monitor(session, Registrar(session, policies), Reader(session, self._outputs_of), context)
         engine = Engine(session)
         self._server.start(monitor, engine)
         status = program.run(
@@ -176,6 +146,7 @@ class _Run:
             stack = urns.make(self._target.stack, opened.project.name, "", urns.STACK_TYPE, name)
             session.set_outputs(stack, monitor.stack_outputs)
         self._delete_the_rest()
+        policies.examine_stack()
         return True, monitor.stack_outputs
 
     def _delete_the_rest(self) -> None:

@@ -7,13 +7,11 @@ import subprocess
 import sys
 import threading
 from collections.abc import Mapping
-from pathlib import Path
 from typing import IO
 
 from localcloud.engine import language_host, lifeline
 from localcloud.engine.config import Config, Project
-from localcloud.engine.errors import EngineError
-from localcloud.engine.services import Context
+from localcloud.engine.context import Context
 from localcloud.engine.steps import Reporter
 
 
@@ -76,19 +74,3 @@ def _hand_on(stream: IO[str], severity: str, reporter: Reporter) -> None:
     with stream:
         for line in stream:
             reporter.says("", severity, line.rstrip("\n"))
-
-
-def passphrase(environment: Mapping[str, str]) -> str | None:
-    """The stack's passphrase as the environment gives it, itself or in a file; None when it does not.
-
-    Raises EngineError when the file cannot be read.
-    """
-    if "PULUMI_CONFIG_PASSPHRASE" in environment:
-        return environment["PULUMI_CONFIG_PASSPHRASE"]
-    path = environment.get("PULUMI_CONFIG_PASSPHRASE_FILE")
-    if path:
-        try:
-            return Path(path).expanduser().read_text().rstrip("\r\n")
-        except OSError as error:
-            raise EngineError(f"PULUMI_CONFIG_PASSPHRASE_FILE: cannot read {path}: {error.strerror}") from error
-    return None

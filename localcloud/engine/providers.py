@@ -17,6 +17,7 @@ from pulumi.runtime.proto import provider_pb2, provider_pb2_grpc, status_pb2
 
 from localcloud.engine import lifeline
 from localcloud.engine import urn as urns
+from localcloud.engine.changes import Difference
 from localcloud.engine.errors import EngineError, InitError, ProviderError
 from localcloud.engine.values import keep_secrets
 from localcloud.wire import Properties, Secret, Value, from_struct, to_struct
@@ -24,19 +25,6 @@ from localcloud.wire import Properties, Secret, Value, from_struct, to_struct
 DYNAMIC = "pulumi-python"
 VARIABLE = "PULUMI_DEBUG_PROVIDERS"
 CHANNEL_OPTIONS = [("grpc.max_send_message_length", 400 << 20), ("grpc.max_receive_message_length", 400 << 20)]
-
-
-@dataclass(frozen=True)
-class Difference:
-    """What a provider says of a change."""
-
-    changes: bool | None
-    """None: it cannot tell."""
-    replaces: tuple[str, ...]
-    keys: tuple[str, ...]
-    detailed: Mapping[str, tuple[str, bool]]
-    """Property path -> kind (`add`, `add-replace`, `update`, …) and whether the path is one of inputs."""
-    delete_before_replace: bool
 
 
 @dataclass(frozen=True)
@@ -300,14 +288,17 @@ class Providers:
                 self._known[package] = self._connect(package)
             return self._known[package]
 
+    def config_of(self, package: str) -> dict[str, Value]:
+        """A package's own part of the stack's configuration."""
+        return {key.partition(":")[2]: value for key, value in self._config.items() if key.startswith(f"{package}:")}
+
     def _connect(self, package: str) -> Provider:
         if package == DYNAMIC:
             return Provider(package, self._start_dynamic(), self._config, self._engine)
         if package not in self._ports:
             attached = ", ".join(sorted(self._ports)) or "none"
             raise EngineError(f"no provider for package {package!r} is attached ({VARIABLE} has: {attached})")
-        own = {key.partition(":")[2]: value for key, value in self._config.items() if key.startswith(f"{package}:")}
-        return Provider(package, self._ports[package], own, self._engine)
+        return Provider(package, self._ports[package], self.config_of(package), self._engine)
 
     def _start_dynamic(self) -> int:
         self._dynamic = subprocess.Popen(

@@ -43,23 +43,24 @@ class Reader:
         except (EngineError, WireError) as error:
             session.fail(Step("read", urn, goal.type, goal.name), error)
             raise StoppedError(str(error)) from error
-        step = Step("read", urn, goal.type, goal.name, inputs=goal.inputs)
-        return session.run(step, lambda: self._read(urn, goal, slot))
-
-    def _read(self, urn: str, goal: Goal, slot: int | None) -> Resource:
-        session = self._session
-        found = Resource(
+        wanted = Resource(
             urn=urn, type=goal.type, custom=True, id=goal.import_id, inputs=goal.inputs, parent=goal.parent,
             dependencies=goal.dependencies, external=True,
             additional_secret_outputs=goal.additional_secret_outputs,
         )  # fmt: skip
+        old = None if slot is None else session.old[slot]
+        step = Step("read", urn, goal.type, goal.name, old=old, new=wanted)
+        return session.run(step, lambda: self._read(wanted, goal, slot))
+
+    def _read(self, found: Resource, goal: Goal, slot: int | None) -> Resource:
+        session = self._session
         if goal.type == STACK_REFERENCE:
             found = replace(found, outputs=self._stack(goal))
         elif goal.import_id == UNKNOWN_TEXT:
             found = replace(found, id="")
         else:
             provider = session.providers.of(urns.package_of(goal.type))
-            answer = provider.read(urn, goal.import_id, goal.inputs, goal.inputs)
+            answer = provider.read(found.urn, goal.import_id, goal.inputs, goal.inputs)
             if answer is None:
                 raise EngineError(f"resource '{goal.import_id}' does not exist")
             outputs = {
@@ -99,9 +100,9 @@ def _refresh(session: Session, slot: int) -> None:
     name = urns.name_of(old.urn)
     if not old.custom or old.delete or old.pending_replacement or old.type == STACK_REFERENCE:
         session.keep(slot, old, changed=False)
-        session.count(Step("same", old.urn, old.type, name))
+        session.count(Step("same", old.urn, old.type, name, old=old, new=old))
         return
-    step = Step("read", old.urn, old.type, name)
+    step = Step("read", old.urn, old.type, name, old=old)
 
     def act() -> Resource | None:
         provider = session.providers.of(urns.package_of(old.type))
@@ -126,4 +127,4 @@ def _refresh(session: Session, slot: int) -> None:
     changes = between(old.inputs, found.inputs) or between(old.outputs, found.outputs)
     differs = not (identical(old.inputs, found.inputs) and identical(old.outputs, found.outputs) and old.id == found.id)
     session.keep(slot, found, changed=differs)
-    session.count(replace(step, operation="refresh" if changes else "same", changes=tuple(changes)))
+    session.count(replace(step, operation="refresh" if changes else "same", changes=tuple(changes), new=found))

@@ -11,6 +11,7 @@ from localcloud.engine.decision import Decision, as_resource, decide, keep_ignor
 from localcloud.engine.deletion import delete_dependents, delete_now
 from localcloud.engine.errors import EngineError, InitError
 from localcloud.engine.goals import Goal
+from localcloud.engine.policies import Policies
 from localcloud.engine.providers import Answer, Provider
 from localcloud.engine.session import Session, StoppedError
 from localcloud.engine.state import Resource
@@ -31,8 +32,9 @@ COMPONENT_IGNORES = (
 class Registrar:
     """Turns goals into resources."""
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: Session, policies: Policies) -> None:
         self._session = session
+        self._policies = policies
         self._goals: dict[str, Goal] = {}
 
     def register(self, goal: Goal) -> Resource:
@@ -81,14 +83,14 @@ class Registrar:
                    if getattr(goal, name)]  # fmt: skip
         if ignored:
             session.reporter.says(urn, "warning", f"{', '.join(ignored)} have no effect on component resources")
-        wanted = as_resource(urn, goal, goal.inputs)
+        wanted = as_resource(urn, goal, self._policies.examine(urn, goal, goal.inputs))
         changes: list[Change] = []
         if old is not None:
             wanted = replace(wanted, outputs=old.outputs)
             changes = between(old.inputs, wanted.inputs)
         operation = "create" if old is None else "update" if changes else "same"
         session.keep(session.new_slot() if slot is None else slot, wanted, changed=not _equal(old, wanted))
-        session.count(self._step(operation, wanted, tuple(changes)))
+        session.count(self._step(wanted, old, Decision(operation, tuple(changes))))
         return wanted
 
     def _custom(self, urn: str, goal: Goal, slot: int | None, old: Resource | None) -> Resource:
@@ -98,14 +100,14 @@ class Registrar:
         if goal.import_id and (old is None or old.external or (old.import_id or old.id) != goal.import_id):
             return self._import(provider, urn, goal, slot)
         compared = None if old is None or old.external or gone else old
-        inputs = self._check(provider, urn, goal, compared)
+        inputs = self._policies.examine(urn, goal, self._check(provider, urn, goal, compared))
         wanted = as_resource(urn, goal, inputs)
         if old is None or slot is None:
-            return self._create(provider, wanted, session.new_slot(), "create")
+            return self._create(provider, wanted, session.new_slot())
         if gone:
-            return self._create(provider, wanted, slot, "replace", because="what it depends on is replaced")
+            return self._create(provider, wanted, slot, replaced=old)
         if old.external:
-            return self._create(provider, wanted, session.new_slot(), "create")
+            return self._create(provider, wanted, session.new_slot())
         return self._compared(provider, goal, wanted, slot, old)
 
     def _check(self, provider: Provider, urn: str, goal: Goal, old: Resource | None) -> Properties:
@@ -132,21 +134,24 @@ class Registrar:
                 raise EngineError(
                     "an imported resource that still has its `import` option may not be replaced; remove it"
                 )
-            wanted = replace(wanted, inputs=self._check(provider, wanted.urn, goal, None))
+            inputs = self._check(provider, wanted.urn, goal, None)
+            wanted = replace(wanted, inputs=self._policies.examine(wanted.urn, goal, inputs))
             return self._replace(provider, goal, wanted, slot=slot, old=old, decision=decision)
         if decision.operation == "update":
             return self._update(provider, wanted, slot, old, decision)
         wanted = self._marked(replace(wanted, id=old.id, outputs=old.outputs))
         session.keep(slot, wanted, changed=not _equal(old, wanted))
-        session.count(self._step("same", wanted))
+        session.count(self._step(wanted, old, Decision("same")))
         return wanted
 
-    def _create(
-        self, provider: Provider, wanted: Resource, slot: int, operation: str, *, because: str = ""
-    ) -> Resource:
-        session = self._session
-        step = self._step(operation, wanted, tuple(between({}, wanted.inputs)), because)
-        return session.run(step, lambda: self._made(provider, wanted, slot, {}))
+    def _create(self, provider: Provider, wanted: Resource, slot: int, *, replaced: Resource | None = None) -> Resource:
+        """Makes a resource; ``replaced`` is the one that went because of what it depended on."""
+        changes = tuple(between({}, wanted.inputs))
+        decision = Decision("create", changes)
+        if replaced is not None:
+            decision = Decision("replace", changes, "what it depends on is replaced")
+        step = self._step(wanted, replaced, decision)
+        return self._session.run(step, lambda: self._made(provider, wanted, slot, {}))
 
     def _made(self, provider: Provider, wanted: Resource, slot: int, put: dict[int, Resource]) -> Resource:
         """Asks the provider for a new resource and records it in its slot, with other records that change at once."""
@@ -194,13 +199,13 @@ class Registrar:
             session.keep(slot, updated, changed=False)
             return updated
 
-        return session.run(self._step("update", wanted, decision.changes, decision.because), act)
+        return session.run(self._step(wanted, old, decision), act)
 
     def _replace(
         self, provider: Provider, goal: Goal, wanted: Resource, *, slot: int, old: Resource, decision: Decision
     ) -> Resource:
         session = self._session
-        step = self._step("replace", wanted, decision.changes, decision.because)
+        step = self._step(wanted, old, decision)
         delete_first = decision.delete_first if goal.delete_before_replace is None else goal.delete_before_replace
 
         def create_first() -> Resource:
@@ -222,7 +227,7 @@ class Registrar:
     def _import(self, provider: Provider, urn: str, goal: Goal, slot: int | None) -> Resource:
         """Takes over a resource that exists, then changes it to what the program says where that differs."""
         session = self._session
-        step = Step("import", urn, goal.type, goal.name, inputs=goal.inputs)
+        step = Step("import", urn, goal.type, goal.name, new=as_resource(urn, goal, goal.inputs))
 
         def act() -> Resource:
             answer = provider.read(urn, goal.import_id, None, {}, timeout=goal.timeouts.get("read", 0))
@@ -243,7 +248,8 @@ class Registrar:
         found = self._marked(replace(as_resource(urn, goal, inputs), id=answer.id, outputs=answer.outputs))
         place = session.new_slot() if slot is None else slot
         session.keep(place, found, changed=True)
-        wanted = as_resource(urn, goal, self._check(provider, urn, goal, found))
+        inputs = self._policies.examine(urn, goal, self._check(provider, urn, goal, found))
+        wanted = as_resource(urn, goal, inputs)
         decision = decide(provider, replace(found, replacement_trigger=None), wanted, preview=session.preview)
         if decision.operation == "replace":
             raise EngineError(
@@ -263,9 +269,11 @@ class Registrar:
         }
         return replace(resource, outputs=outputs)
 
-    def _step(self, operation: str, resource: Resource, changes: tuple[Change, ...] = (), because: str = "") -> Step:
-        name = urns.name_of(resource.urn)
-        return Step(operation, resource.urn, resource.type, name, changes, because, resource.inputs)
+    def _step(self, wanted: Resource, old: Resource | None, decision: Decision) -> Step:
+        return Step(
+            decision.operation, wanted.urn, wanted.type, urns.name_of(wanted.urn), decision.changes, decision.because,
+            old, wanted, decision.difference,
+        )  # fmt: skip
 
 
 def _equal(old: Resource | None, new: Resource) -> bool:

@@ -5,9 +5,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, NoReturn, Self, TypeVar
 
@@ -22,6 +21,7 @@ from pulumi.runtime.proto import (
 )
 
 from localcloud.engine import urn as urns
+from localcloud.engine.context import Context
 from localcloud.engine.errors import EngineError
 from localcloud.engine.goals import read_get, read_goal, refuse_unknown
 from localcloud.engine.providers import CHANNEL_OPTIONS
@@ -54,19 +54,6 @@ _FEATURES = {
 were it not announced, the SDK would tell the user to update the Pulumi CLI."""
 
 _STOPPED = "the operation has stopped"
-
-
-@dataclass(frozen=True)
-class Context:
-    """What the services tell the program about the run."""
-
-    project: str
-    stack: str
-    organization: str
-    config: Mapping[str, str]
-    secret_keys: frozenset[str]
-    preview: bool
-    parallel: int
 
 
 class Monitor(resource_pb2_grpc.ResourceMonitorServicer):

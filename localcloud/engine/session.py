@@ -12,7 +12,7 @@ from localcloud.engine.errors import EngineError
 from localcloud.engine.naming import Names
 from localcloud.engine.providers import Providers
 from localcloud.engine.state import Resource
-from localcloud.engine.steps import Reporter, Step
+from localcloud.engine.steps import Reporter, Step, Violation
 from localcloud.engine.store import Store
 from localcloud.engine.values import identical
 from localcloud.wire import Properties
@@ -36,6 +36,7 @@ class Session:
         self.lock = threading.RLock()
         self.failed = threading.Event()
         self.steps: list[Step] = []
+        self.violations: list[Violation] = []
         self.old = store.slots()
         """Slot -> resource, as the last operation left them."""
         self.live = {resource.urn: slot for slot, resource in self.old.items() if not resource.delete}
@@ -84,6 +85,19 @@ class Session:
         self.failed.set()
         if not isinstance(error, StoppedError):
             self.reporter.fails(step, str(error))
+
+    def violates(self, violation: Violation) -> None:
+        """Tells of what a policy objects to, once."""
+        with self.lock:
+            if violation in self.violations:
+                return
+            self.violations.append(violation)
+        self.reporter.violates(violation)
+
+    @property
+    def refused(self) -> bool:
+        """Whether a policy that is mandatory is violated."""
+        return any(violation.level == "mandatory" for violation in self.violations)
 
     def check_running(self) -> None:
         """Raises StoppedError when a step has failed."""

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, cast
 
 from localcloud.engine.errors import EngineError
 from localcloud.engine.passphrase import Sealer
 from localcloud.engine.urn import STACK_TYPE
-from localcloud.engine.values import from_plain
-from localcloud.wire import SECRET_SIGNATURE, SIGNATURE, Properties, Secret, Unknown, Value
+from localcloud.engine.values import from_plain, masked
+from localcloud.wire import SECRET_SIGNATURE, SIGNATURE, UNKNOWN_TEXT, Properties, Secret, Unknown, Value
 
 
 @dataclass(frozen=True)
@@ -91,11 +91,20 @@ _NAMES = {
 
 def encode(resource: Resource, sealer: Sealer) -> dict[str, Any]:
     """A resource as JSON, secrets sealed. What is empty is left out."""
+    return _record(resource, lambda value: seal(value, sealer))
+
+
+def shown(resource: Resource) -> dict[str, Any]:
+    """A resource as JSON that anybody may see: secrets masked, what is unknown in the CLI's words for it."""
+    return _record(resource, lambda value: masked(value, unknown=UNKNOWN_TEXT))
+
+
+def _record(resource: Resource, written: Callable[[Value], Value]) -> dict[str, Any]:
     document: dict[str, Any] = {}
     for entry in fields(resource):
         value = getattr(resource, entry.name)
         if entry.name in ("inputs", "outputs", "replacement_trigger"):
-            value = seal(value, sealer)
+            value = written(value)
         elif isinstance(value, tuple):
             value = list(cast("tuple[object, ...]", value))
         elif entry.name == "property_dependencies":

@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from localcloud.engine.changes import Change
+from localcloud.engine.changes import Change, Difference
+from localcloud.engine.state import Resource
 from localcloud.wire import Properties
 
 CHANGING = ("create", "update", "replace", "delete", "import", "refresh")
@@ -28,8 +29,25 @@ class Step:
     changes: Sequence[Change] = ()
     because: str = ""
     """Why, where the changes do not say it."""
-    inputs: Properties = field(default_factory=dict)
-    """The inputs from now on; of a deleted resource the last ones."""
+    old: Resource | None = None
+    """The resource as the last operation left it; None for one that is new."""
+    new: Resource | None = None
+    """The resource as it is wanted; None for one that goes."""
+    difference: Difference | None = None
+    """What its provider says of the change, where it was asked."""
+
+
+@dataclass(frozen=True)
+class Violation:
+    """What a policy objects to."""
+
+    policy: str
+    pack: str
+    """The pack's name and version."""
+    level: str
+    """`mandatory` or `advisory`."""
+    urn: str
+    message: str
 
 
 class Reporter(Protocol):
@@ -51,6 +69,10 @@ class Reporter(Protocol):
         """A message (`debug`, `info`, `warning`, `error`) about a resource, or (URN empty) about the stack."""
         ...
 
+    def violates(self, violation: Violation) -> None:
+        """A policy is violated."""
+        ...
+
 
 @dataclass(frozen=True)
 class Result:
@@ -61,6 +83,10 @@ class Result:
     outputs: Properties
     """What the stack exports; in a preview with unknown values."""
     output_changes: Sequence[Change] = ()
+    config: Mapping[str, str] = field(default_factory=dict[str, str])
+    """The stack's configuration as the program gets it, secrets masked."""
+    refused: bool = False
+    """Whether it failed because of policies alone: all steps were done, or planned."""
 
     @property
     def counts(self) -> Mapping[str, int]:

@@ -9,17 +9,17 @@ from localcloud.engine.errors import EngineError
 from localcloud.wire import UNKNOWN, Properties, Secret, Unknown, Value, contains_secret, plain, secret
 
 
-def masked(value: Value) -> Value:
-    """The value with `[secret]` and `[unknown]` where one must not or cannot be shown."""
+def masked(value: Value, *, unknown: str = "[unknown]") -> Value:
+    """The value with `[secret]` and `[unknown]` (or another word) where one must not or cannot be shown."""
     match value:
         case Secret():
             return "[secret]"
         case Unknown():
-            return "[unknown]"
+            return unknown
         case list():
-            return [masked(item) for item in value]
+            return [masked(item, unknown=unknown) for item in value]
         case dict():
-            return {key: masked(item) for key, item in value.items()}
+            return {key: masked(item, unknown=unknown) for key, item in value.items()}
         case _:
             return value
 

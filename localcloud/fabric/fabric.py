@@ -130,9 +130,9 @@ class Fabric:
         """Let no packet pass between two machines, or between one and everything, until `heal`."""
         self._change_cuts(node, other, lambda cuts, cut: cuts | {cut})
 
-    def heal(self, node: str, other: str | None = None) -> None:
-        """End a cut: that between two machines, or every cut of one."""
-        self._change_cuts(
+    def heal(self, node: str, other: str | None = None) -> bool:
+        """End a cut: that between two machines, or every cut of one. Whether there was any."""
+        return self._change_cuts(
             node, other, lambda cuts, cut: cuts - {cut} if other else {held for held in cuts if node not in held}
         )
 
@@ -282,13 +282,16 @@ class Fabric:
         node: str,
         other: str | None,
         change: Callable[[set[frozenset[str]], frozenset[str]], set[frozenset[str]]],
-    ) -> None:
+    ) -> bool:
         with self.cloud.locked("fabric"):
             for name in filter(None, (node, other)):
                 self._machine(name)
             before = self._routers()
-            self._store.write_cuts(change(self._store.cuts(), frozenset(filter(None, (node, other)))))
+            cuts = self._store.cuts()
+            changed = change(cuts, frozenset(filter(None, (node, other))))
+            self._store.write_cuts(changed)
             self._refresh(before)
+        return changed != cuts
 
     def _machine(self, node: str) -> Machine:
         records = self._store.records().values()

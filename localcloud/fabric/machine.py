@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import os
@@ -12,7 +13,6 @@ from pathlib import Path
 
 from localcloud.cloud import GOOGLE_ADDRESS, Cloud, LocalCloudError, is_locked, write_private
 from localcloud.enter import CGROUPS, PATH, init_of
-from localcloud.fabric.authority import GOOGLE_APIS, Authority
 from localcloud.fabric.process import run, wait_until
 from localcloud.fabric.store import Record
 from localcloud.image import REPOSITORY_MOUNT, Image
@@ -167,6 +167,8 @@ class Machine:
 
     def _trust(self) -> None:
         """Have it take what stands for the clouds' own servers for them: its name, and whom it trusts for that."""
+        from localcloud.fabric.authority import GOOGLE_APIS, Authority  # its cryptography takes long to import
+
         etc, authority = self.folder / "root/etc", Authority(self.cloud)
         own = self.folder / "root/usr/local/share/ca-certificates/localcloud.crt"
         if own.exists():
@@ -220,8 +222,9 @@ def processes_of(namespace: str) -> list[int]:
     """Every process of the machine, its supervisor included."""
     found: set[int] = set()
     for hierarchy in map(Path, CGROUPS):
-        for path in (hierarchy / namespace).glob("**/cgroup.procs"):
-            found |= {int(word) for word in path.read_text().split()}
+        for group, _, _ in os.walk(hierarchy / namespace):
+            with contextlib.suppress(OSError):  # a group that has just been removed has nobody
+                found |= {int(word) for word in (Path(group) / "cgroup.procs").read_text().split()}
     return sorted(found)
 
 
