@@ -1,0 +1,1 @@
+"""What a preview changes, for those who review it: peers, machines, ports, cost."""
