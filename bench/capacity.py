@@ -15,13 +15,11 @@ import secrets
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Set
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 from statistics import median
-
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from bench.figures import Row
 from bench.simulated import new_key, public_key
@@ -38,8 +36,8 @@ from node.wireguard import WgTool
 from overlay.model import Network as Overlay
 from overlay.model import Node, Site
 from overlay.pools import Pool
-from overlay.roster import Roster, canonical
-from overlay.signing import roster_message
+from overlay.roster import Roster
+from tests.node.support import Stack, signed, write_config
 
 COUNT = 10_000
 ROUNDS = 20
@@ -78,10 +76,10 @@ class Interface(WgTool):
 class NoFirewall:
     """Takes the place of the firewall, which leases do not change."""
 
-    def keep(self, roster: Roster, name: str) -> bool:
+    def keep(self, roster: Roster, name: str) -> str:
         """Change nothing."""
         del roster, name
-        return False
+        return ""
 
 
 class NoProbe:
@@ -91,9 +89,9 @@ class NoProbe:
         """Send nothing."""
         del addresses
 
-    def answered(self) -> Set[IPv4Address]:
+    def answered(self) -> Mapping[IPv4Address, float | None]:
         """Nobody."""
-        return set()
+        return {}
 
 
 def _roster(gateway_key: str, count: int) -> Roster:
@@ -117,24 +115,22 @@ def _request(number: int) -> Request:
 def measured(folder: Path, count: int) -> Cost:
     """The cost of one lease more than `count`."""
     state, files, peers = folder / "state", folder / "files", folder / "peers"
-    for each in (state, files, folder / "bin"):
+    for each in (state, folder / "bin"):
         each.mkdir()
     (folder / "bin" / "wg").write_text(TOOL)
     (folder / "bin" / "wg").chmod(0o755)
     os.environ |= {"PATH": f"{folder / 'bin'}:{os.environ['PATH']}", "PEERS": str(peers)}
+    stack, gateway_key = Stack(), new_key()
+    write_config(files, stack, "gateway", "10.100.0.1:8443")
     (files / "seal.key").write_text(base64.b64encode(secrets.token_bytes(32)).decode())
-    signing, gateway_key = Ed25519PrivateKey.generate(), new_key()
-    verifying = base64.b64encode(signing.public_key().public_bytes_raw()).decode()
-    config = Config("gateway", GATEWAY, (IPv4Address("10.100.0.1"), 8443), verifying, state, files)
+    config = Config("gateway", GATEWAY, (IPv4Address("10.100.0.1"), 8443), stack.public_key, state, files)
 
     network = Network(config, Interface(), NoFirewall())
     network.load()
     reading, writing = os.pipe()
     release, nginx = Release(1, b"", ""), SystemdNginx()
     service = Service(network, Health(NoProbe()), Pulse(writing), release, nginx, gateway_key)
-    body = canonical(_roster(gateway_key, count + ROUNDS))
-    signature = base64.b64encode(signing.sign(roster_message(body))).decode()
-    assert network.rosters.offer(body, signature) == (201, "taken")
+    assert network.rosters.offer(*signed(stack, _roster(gateway_key, count + ROUNDS))) == (201, "taken")
     assert network.rosters.kept
     network.leases.follow(network.rosters.kept.roster)
     peers.write_text("private\tpublic\t51820\toff\n")

@@ -17,13 +17,13 @@ import yaml
 
 from bench.figures import Paired, Row, pairs, shown_ratio
 from bench.stacks import ROOT, spoke_names, stack_config
+from localcloud.cli.desk import PASSPHRASE
 from localcloud.engine.urn import type_of
 
 SIZES = (10, 100, 1000)
 ROUNDS: Mapping[int, int] = {10: 5, 100: 3, 1000: 3}
 """Pairs of previews by number of spokes."""
 BASELINE = Path(__file__).parent / "baseline"
-PASSPHRASE = "local-cloud"
 AIM = 1.15
 """At most this ratio at the largest size."""
 
@@ -33,10 +33,13 @@ class UnequalError(Exception):
 
 
 @contextmanager
-def providers(directory: Path) -> Generator[str]:
-    """The providers over an empty world, in a process of their own; what PULUMI_DEBUG_PROVIDERS shall be."""
+def providers(directory: Path, module: str = "bench.providers") -> Generator[str]:
+    """The providers that ``module`` serves over an empty world, in a process of their own.
+
+    What PULUMI_DEBUG_PROVIDERS shall be.
+    """
     with subprocess.Popen(
-        [sys.executable, "-m", "bench.providers", str(directory)],
+        [sys.executable, "-m", module, str(directory)],
         cwd=ROOT,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,

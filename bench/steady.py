@@ -109,13 +109,12 @@ def steady(serving: Serving, change: Change, rate: float, patience: float, say: 
             place.run("scale", POOL, str(count))
             serving.wait_for_members(POOL, count)
 
-        say("the roster changes, and the certificate is renewed")
+        say("the roster changes, the certificate is renewed, and the killed one comes back")
         certificate = serving.certificate()
         change(_other_share_path_and_name)
         until("the other weight", lambda: serving.weights(POOL) == {WEIGHT})
         until("the other certificate", lambda: serving.certificate() != certificate)
-
-        say("the killed one comes back")
+        # A change of the local cloud's stack has switched it on already.
         place.run("start", VICTIM)
         serving.wait_for_rotation("the killed one back", lambda names: VICTIM in names)
     refused = [each for each in serving.served()[before:] if each.status != 200]

@@ -2,7 +2,8 @@
 
 A simulated node uses it to show that its lease works. The protocol is the WireGuard white paper's, section 5.4
 (wireguard.com/papers/wireguard.pdf): Noise_IKpsk2 over Curve25519, ChaCha20-Poly1305 and BLAKE2s, without a
-pre-shared key, cookies or rekeying.
+pre-shared key, cookies or rekeying. Whatever else comes meanwhile, such as what is left of an earlier session or the
+gateway's own probes, is passed over.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import os
 import socket
 import struct
 import time
+from collections.abc import Iterator
 from ipaddress import IPv4Address
 from typing import NamedTuple
 
@@ -38,11 +40,12 @@ class TunnelError(Exception):
 
 
 class Keys(NamedTuple):
-    """A session: the keys of both directions and the index by which the gateway knows it."""
+    """A session: the keys of both directions and the index by which each end knows it."""
 
     send: bytes
     receive: bytes
-    peer: int
+    own: bytes
+    peer: bytes
 
 
 def _hash(*parts: bytes) -> bytes:
@@ -78,18 +81,20 @@ class Tunnel:
         """Shake hands, and echo from the overlay address ``own`` to ``other`` and back; TunnelError when it fails."""
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
             udp.connect(self._endpoint)
-            udp.settimeout(_ANSWER_SECONDS)
             keys = self._shake_hands(udp)
-            udp.send(self._sealed(keys, _echo(own, other)))
-            try:
-                packet = self._opened(keys, udp.recv(2048))
-            except (OSError, InvalidTag) as error:
-                raise TunnelError(f"no echo from {other}: {type(error).__name__}") from error
-            if ping.reply(packet) is None:
-                raise TunnelError(f"{other} sent something else than an echo")
+            sent = time.monotonic_ns()
+            udp.send(self._sealed(keys, _echo(own, other, sent)))
+            for message in _answers(udp, _TRANSPORT, keys.own):
+                try:
+                    answer = ping.reply(self._opened(keys, message))
+                except InvalidTag:
+                    raise TunnelError(f"what {other} sent is not the session's") from None
+                if answer and answer.sent == sent:
+                    return
+        raise TunnelError(f"no echo from {other}")
 
     def _shake_hands(self, udp: socket.socket) -> Keys:
-        ephemeral = X25519PrivateKey.generate()
+        ephemeral, own = X25519PrivateKey.generate(), os.urandom(4)
         public = ephemeral.public_key().public_bytes_raw()
         chain = _hash(_CONSTRUCTION)
         digest = _hash(_hash(chain, _IDENTIFIER), self._gateway_raw)
@@ -103,18 +108,16 @@ class Tunnel:
         stamp = struct.pack(">QI", _TAI_OFFSET + now // 10**9, now % 10**9)
         stamped = ChaCha20Poly1305(key).encrypt(_nonce(0), stamp, digest)
         digest = _hash(digest, stamped)
-        body = struct.pack("<I4s", _INITIATION, os.urandom(4)) + public + static + stamped
+        body = struct.pack("<I4s", _INITIATION, own) + public + static + stamped
         mac = hashlib.blake2s(body, key=_hash(_MAC_LABEL, self._gateway_raw), digest_size=16).digest()
         udp.send(body + mac + bytes(16))
-        return self._finish(udp, ephemeral, chain, digest)
+        for answer in _answers(udp, _RESPONSE, own):
+            return self._finish(answer, own, ephemeral, chain, digest)
+        raise TunnelError("no answer to the handshake")
 
-    def _finish(self, udp: socket.socket, ephemeral: X25519PrivateKey, chain: bytes, digest: bytes) -> Keys:
-        try:
-            answer = udp.recv(2048)
-        except OSError as error:
-            raise TunnelError(f"no answer to the handshake: {type(error).__name__}") from error
-        if len(answer) != _RESPONSE_BYTES or answer[0] != _RESPONSE:
-            raise TunnelError(f"message {answer[0]} in answer to the handshake")
+    def _finish(self, answer: bytes, own: bytes, ephemeral: X25519PrivateKey, chain: bytes, digest: bytes) -> Keys:
+        if len(answer) != _RESPONSE_BYTES:
+            raise TunnelError(f"an answer of {len(answer)} bytes to the handshake")
         theirs, empty = answer[12:44], answer[44:60]
         (chain,) = _derive(1, chain, theirs)
         digest = _hash(digest, theirs)
@@ -127,22 +130,37 @@ class Tunnel:
         except InvalidTag:
             raise TunnelError("the answer to the handshake is somebody else's") from None
         send, receive = _derive(2, chain, b"")
-        return Keys(send, receive, int.from_bytes(answer[4:8], "little"))
+        return Keys(send, receive, own, answer[4:8])
 
     @staticmethod
     def _sealed(keys: Keys, packet: bytes) -> bytes:
         padded = packet + bytes(-len(packet) % 16)
-        head = struct.pack("<IIQ", _TRANSPORT, keys.peer, 0)
+        head = struct.pack("<I4sQ", _TRANSPORT, keys.peer, 0)
         return head + ChaCha20Poly1305(keys.send).encrypt(_nonce(0), padded, b"")
 
     @staticmethod
     def _opened(keys: Keys, message: bytes) -> bytes:
         counter = int.from_bytes(message[8:16], "little")
-        return ChaCha20Poly1305(keys.receive).decrypt(_nonce(counter), message[16:], b"")
+        padded = ChaCha20Poly1305(keys.receive).decrypt(_nonce(counter), message[16:], b"")
+        return padded[: int.from_bytes(padded[2:4], "big")]  # by the total length in the IPv4 header
 
 
-def _echo(own: IPv4Address, other: IPv4Address) -> bytes:
+def _answers(udp: socket.socket, kind: int, own: bytes) -> Iterator[bytes]:
+    """The messages of that kind for the session that this end knows as ``own``, for as long as an answer may take."""
+    end = time.monotonic() + _ANSWER_SECONDS
+    index = slice(8, 12) if kind == _RESPONSE else slice(4, 8)
+    while (left := end - time.monotonic()) > 0:
+        udp.settimeout(left)
+        try:
+            message = udp.recv(2048)
+        except OSError:
+            continue
+        if message[:1] == bytes([kind]) and message[index] == own:
+            yield message
+
+
+def _echo(own: IPv4Address, other: IPv4Address, sent: int) -> bytes:
     """An IPv4 packet with an ICMP echo request."""
-    request = ping.request(os.getpid() & 0xFFFF, 1)
+    request = ping.request(os.getpid() & 0xFFFF, 1, sent)
     head = struct.pack("!BBHHHBBH4s4s", 0x45, 0, 20 + len(request), 0, 0, 64, 1, 0, own.packed, other.packed)
     return head[:10] + struct.pack("!H", ping.checksum(head)) + head[12:] + request
