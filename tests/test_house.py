@@ -11,7 +11,20 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-ROOMS = ("overlay", "components", "cloudinit", "node", "localcloud", "clients", "bench", "tests", "examples")
+ROOMS = (
+    "overlay",
+    "components",
+    "cloudinit",
+    "node",
+    "localcloud",
+    "clients",
+    "monitoring",
+    "policy",
+    "review",
+    "bench",
+    "tests",
+    "examples",
+)
 
 MAY_IMPORT = {
     "overlay": {"overlay"},
@@ -20,7 +33,11 @@ MAY_IMPORT = {
     "components": {"components", "cloudinit", "overlay"},
     "localcloud": {"localcloud", "overlay"},
     "clients": {"clients"},
-    "examples": set[str](),
+    "monitoring": {"monitoring", "components", "overlay"},
+    "policy": {"policy", "review", "components", "overlay"},
+    "review": {"review"},
+    "examples/inference": set[str](),
+    "examples/consumer": {"monitoring", "components"},
 }
 """Room -> the rooms of ours it may import. `bench` and `tests` may import any."""
 
@@ -28,13 +45,17 @@ FROM_DISTRIBUTION = {"aiohttp", "cryptography", "jwt", "prometheus_client", "yar
 """What machines have besides the standard library; yarl is what aiohttp takes for URLs, and comes with it."""
 
 MAX_LINES = 400
-PARSED_BY_MACHINES = ("overlay", "node", "examples")
+PARSED_BY_MACHINES = ("overlay", "node", "examples/inference")
 
 REGISTRY_HOSTS = re.compile(
     r"(?i)\b(?:(?:test\.)?pypi\.org|files\.pythonhosted\.org|(?:deb|security|ftp)\.debian\.org|snapshot\.debian\.org"
     r"|(?:archive|security|ports)\.ubuntu\.com|registry\.npmjs\.org|(?:index\.|static\.)?crates\.io|proxy\.golang\.org"
     r"|repo1?\.maven\.(?:org|apache\.org))\b"
 )
+TYPED_SECRETS = re.compile(
+    r"config set (?:--[\w-]+ )*--secret (?:--[\w-]+ )*[\w<][\w.:<>-]* [\w$\"']|export \w*(?:TOKEN|SECRET|PASSPHRASE)=\S"
+)
+"""Commands with a secret among their words, which a shell's history keeps and `ps` shows to everybody."""
 MACHINE_PATHS = re.compile(r"(?<![\w.])/(?:work|farm|opt/wheels|home/[a-z]\w*|root/\.\w+|Users/\w+)\b")
 
 
@@ -51,7 +72,7 @@ def tracked() -> list[Path]:
 
 
 def sources(room: str) -> list[Path]:
-    return [path for path in tracked() if path.parts[0] == room and path.suffix == ".py"]
+    return [path for path in tracked() if path.is_relative_to(room) and path.suffix == ".py"]
 
 
 def texts() -> Iterator[tuple[Path, str]]:
@@ -95,6 +116,9 @@ def test_imports_point_one_way(room: str) -> None:
         ("localcloud/cli/parser.py", r"localcloud outputs --write (\S+)"),
         ("clients/__main__.py", r"clients \S+ --write (\S+)"),
         ("docs/exports.md", r"clients \S+ --write (\S+)"),
+        ("docs/production.md", r"stack export .*--file (\S+)$"),
+        ("docs/monitoring.md", r" >(\S+)$"),
+        ("monitoring/__main__.py", r" >(\S+)(?:\s|$)"),
         ("docs/topologies.md", r"--write (\S+?)`?(?:\s|$)"),
     ],
 )
@@ -161,6 +185,11 @@ def test_no_file_names_one_place(pattern: re.Pattern[str]) -> None:
     assert not wrong, "the project builds from whatever index and apt source its host is set up with"
 
 
+def test_no_command_that_is_shown_has_a_secret_among_its_words() -> None:
+    shown = [(path, text) for path, text in texts() if path.parts[0] != "tests"]
+    assert not [f"{path}: {match.group()}" for path, text in shown for match in TYPED_SECRETS.finditer(text)]
+
+
 @pytest.mark.skipif(not shutil.which("shellcheck"), reason="needs shellcheck, which `make test` installs as root")
 def test_every_shell_script_is_clean() -> None:
     scripts = [path for path, text in texts() if path.suffix == ".sh" or re.match(r"#!.*\bb?a?sh\b", text)]
@@ -185,8 +214,10 @@ def test_every_test_file_is_collected() -> None:
 def test_requirements_are_pinned_by_hash_and_name_no_index() -> None:
     for name in (
         "requirements.txt",
+        "requirements-actionlint.txt",
         "requirements-cloudflare.txt",
         "requirements-dev.txt",
+        "requirements-policy.txt",
         "requirements-skypilot.txt",
     ):
         lines = (ROOT / name).read_text().splitlines()

@@ -39,10 +39,11 @@ class Machine:
 
     async def until_running(self, count: int) -> None:
         """Return when so many requests are under way."""
-        while True:
-            async with aiohttp.request("GET", self.url.replace("/v1/completions", "/health")) as response:
-                if (await response.json())["running"] == count:
-                    return
+        async with asyncio.timeout(60):
+            while True:
+                async with aiohttp.request("GET", self.url.replace("/v1/completions", "/health")) as response:
+                    if (await response.json())["running"] == count:
+                        return
 
     def end(self) -> None:
         self.process.kill()
@@ -78,7 +79,7 @@ async def test_a_stream_tells_how_late_each_token_came(machine: Machine) -> None
 
 
 async def test_a_rate_does_not_wait_for_answers(machine: Machine) -> None:
-    outcomes = await measured(machine.task({"seconds": 1}, rate=20, seconds=0.5))
+    outcomes = await measured(machine.task({"seconds": 1}, rate=40, seconds=0.5))
     assert len(outcomes) > 4
     assert [each.error for each in outcomes if each.error] == []
     last = max(each.sent for each in outcomes)
@@ -123,7 +124,7 @@ async def test_what_a_killed_machine_had_is_lost_and_seen(machine: Machine) -> N
 
 
 async def test_a_stopped_server_ends_what_it_has_begun_and_says_so(machine: Machine) -> None:
-    load = asyncio.create_task(measured(machine.task({"seconds": 1}, clients=2, seconds=0.1)))
+    load = asyncio.create_task(measured(machine.task({"seconds": 5}, clients=2, seconds=0.1)))
     await machine.until_running(2)
     stopped = time.time()
     machine.process.send_signal(signal.SIGTERM)

@@ -50,7 +50,11 @@ def test_what_it_unpacks_leaves_firewall_and_metadata_service_alone() -> None:
     packed = packed_file("external").read_text()
     assert f"\n{packed}END\n" in SCRIPT
     kit = unpack(packed)
-    assert {name.rpartition("/")[2] for name in kit} == {"hybridnet.service", "pool.conf", "stage0.py", "joined.py"}
+    health = {"hybridnet-health.service", "hybridnet-health.timer", "hybridnet"}
+    assert {name.rpartition("/")[2] for name in kit} == {
+        *("hybridnet.service", "pool.conf", "stage0.py", "joined.py"),
+        *health,
+    }
     assert not [text for text in (*kit.values(), SCRIPT.encode()) if b"169.254" in text or b"nftables.conf" in text]
 
 

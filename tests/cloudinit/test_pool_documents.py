@@ -64,7 +64,7 @@ def test_the_services_sandbox_lets_the_agent_write_the_tunnels_configuration_and
     assert "ReadWritePaths=/etc/wireguard\n" in drop_in
     assert "TimeoutStopSec=50\n" in drop_in
     stage0 = kit["usr/local/lib/hybridnet/stage0.py"].decode()
-    assert 'child.wait(40 if role == "pool" else 10)' in stage0, "systemd must wait for longer than stage 0 does"
+    assert "wait = 40 if role == 'pool' else 10\n" in stage0, "systemd must wait for longer than stage 0 does"
 
 
 @pytest.mark.parametrize(

@@ -150,6 +150,8 @@ def _made(kind: str, name: str, inputs: Mapping[str, Json]) -> dict[str, Json]:
             return {"email": f"{inputs['accountId']}@{inputs['project']}.iam.gserviceaccount.com"}
         case "InstanceTemplate":
             return {"selfLinkUnique": f"instanceTemplates/{inputs['namePrefix']}1?uniqueId=7"}
+        case "Roster":
+            return {"gateway_keys": {name: inputs["nodes"][name]["publicKey"] for name in inputs["gateways"]}}
         case "PrimaryIp" | "Eip" | "Address":
             return _made_address(kind, name, inputs)
         case "Server" | "Instance":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Network
 from typing import Any, cast
@@ -10,7 +11,7 @@ import pulumi
 import pytest
 
 from components.keys import join_token
-from components.outputs import ADDED, PLAIN, OutputsError, StackReader, parse_outputs
+from components.outputs import ADDED, PLAIN, OutputsError, StackReader, parse_configurations, parse_join, parse_outputs
 from tests.components.configs import ROOT, burst, changed, dev, static
 from tests.components.leaves import Leaf
 from tests.components.recorder import CERTIFICATE, GATEWAY_IP, is_secret, key_pem, plain, run_program
@@ -124,16 +125,13 @@ def test_peers_are_exactly_what_is_declared() -> None:
 
 
 class Reference:
-    """Another stack's outputs, as a StackReference gives them."""
+    """Another stack's outputs, as a StackReference gives them. The reader requires none of it: see parse_outputs."""
 
     def __init__(self, outputs: dict[str, Any]) -> None:
         self._outputs = outputs
 
     def get_output(self, name: str) -> pulumi.Output[Any]:
-        return pulumi.Output.from_input(self._outputs.get(name))
-
-    def require_output(self, name: str) -> pulumi.Output[Any]:
-        found = pulumi.Output.from_input(self._outputs[name])
+        found = pulumi.Output.from_input(self._outputs.get(name))
         return pulumi.Output.secret(found) if name == "join" else found
 
 
@@ -145,6 +143,28 @@ async def test_a_stack_reads_another_ones_outputs(exported: dict[str, Any]) -> N
     assert join is not None
     assert join.url == exported["join"]["url"]
     assert await reader.join.is_secret()
+    assert await reader.configurations.future() == exported["configurations"]
+
+
+@pytest.mark.parametrize("parse", [parse_outputs, parse_join, parse_configurations])
+@pytest.mark.parametrize(
+    ("outputs", "says"),
+    [
+        ({"schema_version": 2, "nodes": []}, "schema_version is 2, and this reader knows 1: update the reader"),
+        ({"schema_version": None}, "schema_version is None, .*: see whether the stack is one of hybrid-wireguard"),
+    ],
+)
+def test_a_stack_that_is_quite_another_is_refused_by_its_version(
+    parse: Callable[[dict[str, Any]], object], outputs: dict[str, Any], says: str
+) -> None:
+    with pytest.raises(OutputsError, match=says):
+        parse(outputs)
+
+
+@pytest.mark.parametrize("join", [None, [], {"url": "https://192.0.2.1:8443", "ca": "PEM"}])
+def test_a_join_that_is_none_is_refused(join: object) -> None:
+    with pytest.raises(OutputsError, match=r"join has no .*tokens$"):
+        parse_join({"schema_version": 1, "join": join})
 
 
 @pytest.mark.parametrize(
@@ -188,3 +208,4 @@ async def test_a_stack_that_was_not_updated_since_is_read(exported: dict[str, An
     )
     assert await reader.configurations.future() == {}
     assert await reader.configurations.is_secret()
+    assert await reader.join.future() == parse_join(exported)

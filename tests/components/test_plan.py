@@ -118,7 +118,7 @@ def test_a_pools_user_data_without_scripts_stays_under_half_of_the_smallest_limi
 
 
 def test_a_pools_user_data_with_scripts_stays_under_the_smallest_limit() -> None:
-    script = "#!/bin/sh\n" + "echo 0123456789\n" * 220
+    script = "#!/bin/sh\n" + "echo 0123456789\n" * 200
     pools = {"burst": {**AWS_POOL, "userSetup": script, "drainHook": script}}
     settings = settings_of(pools=pools, prefix="p" * 40)
     pool = make_plan(settings).pools["burst"]

@@ -22,7 +22,7 @@ from overlay.pools import AwsIdentity, GcpIdentity, Pool
 from overlay.roster import canonical, content_digest, parse
 from overlay.serving import Check, LoadBalancer
 from tests.components.configs import as_engine_gives, burst, static
-from tests.components.gateways import SIGNING_KEY, Gateway, Time, ca_pem, serving
+from tests.components.gateways import SIGNING_KEY, Gateway, Time, ca_pem, inputs_of, node, serving
 from tests.components.recorder import run_program
 
 
@@ -35,36 +35,6 @@ def gateway(tmp_path: Path) -> Iterator[Gateway]:
 @pytest.fixture
 def time() -> Time:
     return Time()
-
-
-def inputs_of(gateway: Gateway, **changes: Any) -> dict[str, Any]:
-    """A roster's inputs for one gateway and two spokes."""
-    return {
-        "network": {
-            "overlay": "10.100.0.0/16",
-            "topology": "hub",
-            "mtu": 1380.0,
-            "sites": {"aws": {"cloud": "aws", "subnet": "10.100.2.0/24", "region": "eu-central-1"}},
-        },
-        "nodes": {
-            "gw": node("10.100.0.1", "GE1AFY974hTtgqQ9UOajVqW0pdAzqdj0XKSHNSudHDc=", "gateway", "192.0.2.1:51820"),
-            "aws-1": node("10.100.2.1", "sVH5o+GYs26IfJWoiPlQy/O1rFKFvfHr35p13mgdvD4=", "spoke", None),
-        },
-        "pools": {},
-        "wireguardSources": ["0.0.0.0/0", "::/0"],
-        "adminCidrs": ["203.0.113.0/24"],
-        "revokedKeys": [],
-        "gateways": {"gw": {"url": gateway.url, "serverId": "7"}},
-        "ca": ca_pem(),
-        "signingKey": SIGNING_KEY,
-        "__provider": "pickled",
-        **changes,
-    }
-
-
-def node(address: str, key: str, role: str, endpoint: str | None) -> dict[str, Any]:
-    found = {"site": "aws", "role": role, "address": address, "publicKey": key}
-    return found if endpoint is None else {**found, "endpoint": endpoint}
 
 
 def release_inputs(gateway: Gateway) -> dict[str, Any]:
@@ -128,7 +98,7 @@ def test_a_changed_roster_goes_above_what_somebody_else_pushed(gateway: Gateway,
 
 
 def test_a_push_waits_for_a_gateway_that_boots_and_says_so(gateway: Gateway, time: Time) -> None:
-    gateway.answers_before = [(503, {"reason": "no release yet"})] * 40
+    gateway.answers_before = [(503, {"reason": "no release yet"})] * 41
     assert RosterProvider().push(inputs_of(gateway), None, time.patience())["number"] == 1
     assert time.now >= 40
     assert 2 <= len(time.said) <= 6, "now and then, not at every try"
@@ -259,7 +229,7 @@ def test_a_refresh_shows_a_gateway_that_holds_something_else(
     inputs = inputs_of(gateway)
     provider = RosterProvider()
     provider.push(inputs, None, time.patience())
-    state = {**state_of(inputs), "number": 1}
+    state = {**state_of(inputs), "number": 1, "gateway_keys": {"gw": inputs["nodes"]["gw"]["publicKey"]}}
     same = provider.read("roster", state)
     assert same.outs == {key: value for key, value in state.items() if key != "__provider"}
     gateway.roster = {"number": 5, "sha256": "x", "content": "theirs"}
@@ -269,10 +239,27 @@ def test_a_refresh_shows_a_gateway_that_holds_something_else(
     assert provider.diff("roster", drifted.outs, inputs).changes, "the next update repairs it"
 
 
+def test_a_refresh_shows_one_gateway_of_several_that_holds_something_else(
+    gateway: Gateway, time: Time, tmp_path: Path
+) -> None:
+    with serving(Gateway(), tmp_path) as other:
+        inputs = inputs_of(gateway)
+        both = {"gateways": {**inputs["gateways"], "gw-b": {"url": other.url, "serverId": "8"}}}
+        inputs["network"]["sites"]["gcp"] = {"cloud": "gcp", "subnet": "10.100.3.0/24", "region": "europe-west3"}
+        second = node("10.100.3.254", "9Yk0+6ty0JmGUC8YoaRUeIvHsxYZ6OPN+gSkHgBLKRE=", "gateway", "192.0.2.2:51820")
+        inputs["nodes"]["gw-b"] = {**second, "site": "gcp"}
+        provider, inputs = RosterProvider(), {**inputs, **both}
+        state = provider.push(inputs, None, time.patience())
+        gateway.roster = {"number": 5, "sha256": "x", "content": "theirs"}
+        drifted = provider.read("roster", state).outs
+    assert drifted is not None
+    assert provider.diff("roster", drifted, inputs).changes, "the second one, which is right, does not hide it"
+
+
 def test_a_refresh_passes_over_a_dead_gateway(
     gateway: Gateway, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("components.push.READ_SECONDS", 0.0)
+    monkeypatch.setattr("components.push_base.READ_SECONDS", 0.0)
     state = state_of(inputs_of(Gateway(url="https://127.0.0.1:1")))
     found = RosterProvider().read("roster", state).outs
     assert found is not None

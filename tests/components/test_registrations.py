@@ -65,13 +65,14 @@ def test_exactly_these_resources_are_registered(program: Run) -> None:
         "Release": 1,
         "Roster": 1,
         "Credentials": 1,
+        "ControlCertificate": 1,
     }
 
 
 def test_every_resource_of_a_component_is_its_child(program: Run) -> None:
     components = {r.name for r in program.resources if not r.request.custom}
     escaped = {r.name for r in program.resources if r.request.custom and r.parent not in components}
-    assert escaped == {"ssh-key", "release", "roster", "hetzner-gw-credentials"}
+    assert escaped == {"ssh-key", "release", "roster", "hetzner-gw-control", "hetzner-gw-credentials"}
 
 
 def test_the_gateways_server_has_its_name_type_place_and_labels(program: Run) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from pulumi.runtime import rpc
 
+from components.certificates import RENEWAL_HOURS, TEN_YEARS
 from components.control import Held, PushError
 from components.push import CredentialsProvider
 from overlay.serving import Credentials as Document
@@ -73,9 +74,13 @@ def test_the_certificate_is_for_every_name_and_address_that_clients_use(program:
     assert certificate["caCertPem"] == CERTIFICATE
 
 
-def test_the_control_planes_certificate_stays_as_it_was(program: Run) -> None:
+def test_the_control_planes_certificate_holds_for_ten_years_and_is_pushed(program: Run) -> None:
     certificate = program.named("hetzner-gw-certificate").inputs
-    assert "earlyRenewalHours" not in certificate, "nothing in user data expires or is renewed"
+    assert (certificate["validityPeriodHours"], certificate["earlyRenewalHours"]) == (TEN_YEARS, RENEWAL_HOURS)
+    pushed = program.named("hetzner-gw-control")
+    assert pushed.inputs["certificate"] == CERTIFICATE
+    assert any(urn.endswith("::release") for urn in pushed.request.dependencies)
+    assert any(urn.endswith("::hetzner-gw-control") for urn in program.named("roster").request.dependencies)
     assert program.named("hetzner-gw-request").inputs["dnsNames"] == ["hetzner-gw"]
 
 

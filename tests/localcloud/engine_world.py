@@ -10,7 +10,7 @@ import subprocess
 import sys
 import textwrap
 import threading
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -256,7 +256,7 @@ class World:
         assert ran.status == 0, ran.text
         return ran
 
-    def json(self, operation: str, program: str | None = None) -> dict[str, Any]:
+    def json(self, operation: str, program: str | None = None, options: Sequence[str] = ()) -> dict[str, Any]:
         """The document of an operation, which may fail."""
         if program is not None:
             self.program(program)
@@ -266,7 +266,7 @@ class World:
             contextlib.redirect_stdout(text),
             contextlib.redirect_stderr(io.StringIO()),
         ):
-            main([*self._arguments(operation), "--json"])
+            main([*self._arguments(operation, *options), "--json"])
         return json.loads(text.getvalue())
 
     def outputs(self, *, show_secrets: bool = False, stack: str = "dev") -> dict[str, Any]:
@@ -306,5 +306,6 @@ def serving(directory: Path) -> Generator[World]:
 
 
 def changes(document: dict[str, Any]) -> dict[str, str]:
-    """Name -> operation of a JSON result."""
-    return {step["urn"].rsplit("::", 1)[-1]: step["op"] for step in document["steps"]}
+    """Name -> operation of a JSON result; what stays the same or is only read is left out."""
+    listed = {step["urn"].rsplit("::", 1)[-1]: step["op"] for step in document["steps"]}
+    return {name: operation for name, operation in listed.items() if operation not in ("same", "read")}

@@ -15,9 +15,9 @@ from pathlib import Path
 
 import pytest
 
-from localcloud import driver
-from localcloud.driver import DriverError, PulumiCli, SmallEngine, Stack, choose, counts_in, exports_change_in
+from localcloud.driver import PulumiCli, SmallEngine, choose, counts_in, exports_change_in
 from localcloud.fabric.process import wait_until
+from localcloud.stacks import DriverError, Stack, copy_config
 from tests.localcloud.engine_world import SALT, World, serving
 
 FAKE_CLI = """#!/bin/sh
@@ -236,11 +236,11 @@ def test_the_configuration_copy_keeps_its_own_salt_and_nothing_else(world: World
     world.config("config: {toys:a: 1}\n")
     stack.instance.mkdir()
     stack.config_file.write_text("encryptionsalt: own\nconfig: {toys:a: 0}\n")
-    driver.copy_config(stack)
+    copy_config(stack)
     assert stack.config_file.read_text() == "encryptionsalt: own\nconfig: {toys:a: 1}\n"
     assert stat.S_IMODE(stack.config_file.stat().st_mode) == 0o600
     world.config(f"encryptionsalt: {SALT}\n")
-    driver.copy_config(stack)
+    copy_config(stack)
     assert stack.config_file.read_text() == f"encryptionsalt: {SALT}\n"
 
 
@@ -267,6 +267,9 @@ def test_an_export_that_changes_alone_is_a_change(world: World, stack: Stack) ->
     world.program('a = Box("a", size=1, key=Output.secret("hush"))\npulumi.export("key", a.key)\npulumi.export("n", 1)')
     outcome = small.preview()
     assert (outcome.changes, outcome.counts) == (True, {"unchanged": 2}), output.getvalue()
+    outcome = small.up()
+    assert (outcome.changes, outcome.counts) == (True, {"unchanged": 2}), output.getvalue()
+    assert not small.up().changes
 
 
 @pytest.mark.parametrize(
@@ -274,7 +277,10 @@ def test_an_export_that_changes_alone_is_a_change(world: World, stack: Stack) ->
     [
         ("    --outputs:--\n  + n: 1\nResources:\n    2 unchanged\n", True),
         ("Outputs:\n  ~ n: 1 => 2\n\nResources:\n    2 unchanged\n", True),
+        ("Outputs:\n    a: 1\n  ~ n: 1 => 2\n\nResources:\n    2 unchanged\n", True),
+        ("Outputs:\n    a: {\n        b: 1\n    }\n  + n: 1\n\nResources:\n    2 unchanged\n", True),
         ("Outputs:\n    n: 1\n\nResources:\n    2 unchanged\n", False),
+        ("Outputs:\n    n: a text\n        - of several\n\nResources:\n  ~ 2 of another kind\n", False),
         ("Resources:\n    2 unchanged\n", False),
     ],
 )

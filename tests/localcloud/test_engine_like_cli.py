@@ -12,10 +12,11 @@ from typing import Any
 
 import pytest
 
-from localcloud.driver import PulumiCli, SmallEngine, Stack
+from localcloud.driver import PulumiCli, SmallEngine
 from localcloud.engine.passphrase import Sealer
 from localcloud.engine.state import unseal
 from localcloud.engine.values import from_plain
+from localcloud.stacks import Stack
 from localcloud.wire import Secret, Value
 from tests.localcloud.engine_scenes import SCENES
 from tests.localcloud.engine_world import PASSPHRASE, SALT, World, serving

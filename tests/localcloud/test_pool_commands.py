@@ -43,6 +43,7 @@ class Scene:
         self.cloud = cloud
         self.machines: Sequence[MachineState] = [MachineState(HETZNER, 1, "running", ())]
         self.leases: list[Mapping[str, JSON]] = []
+        self.revoked: list[JSON] = []
         self.gateway_answers = True
         self.pools: list[JSON] = []
         self.asked: list[tuple[str, Mapping[str, Any]]] = []
@@ -72,7 +73,7 @@ def scene(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Scene]:
         assert node == "hetzner-gw"
         if command[0] != "curl":
             return ""
-        return json.dumps({"leases": scene.leases}) if scene.gateway_answers else None
+        return json.dumps({"leases": scene.leases, "revoked": scene.revoked}) if scene.gateway_answers else None
 
     monkeypatch.setattr(mesh, "run_on", run_on)
     commands: dict[str, Command] = {name: partial(scene.note, name) for name in ("scale", "interrupt", "rebalance")}
@@ -113,6 +114,16 @@ def test_up_waits_for_machines_that_have_not_joined(
     assert joins(scene) == (missing is None)
     said = capsys.readouterr().out
     assert (f"still missing after 0 s: {missing}\n" in said) == (missing is not None)
+
+
+def test_up_does_not_wait_for_a_machine_that_was_revoked(scene: Scene, capsys: pytest.CaptureFixture[str]) -> None:
+    scene.machines, scene.leases = [*scene.machines, member(0), member(1)], [LEASE]
+    scene.pool(2, aws_burst_f0="in-service", aws_burst_f1="in-service")
+    scene.revoked = [{"name": "aws-burst-f1", "keys": ["key1"], "instance": "i-f1"}]
+    assert joins(scene)
+    scene.revoked = []
+    assert not joins(scene)
+    assert "aws-burst-f1" in capsys.readouterr().out
 
 
 def test_up_waits_for_members_that_are_still_to_come(scene: Scene, capsys: pytest.CaptureFixture[str]) -> None:

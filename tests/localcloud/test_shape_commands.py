@@ -100,13 +100,13 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Gateways:
         ]
         return [MachineState(spec, 1, "running", ()) for spec in named]
 
-    def is_up(_: Cloud, node: str) -> bool:
-        return world.status[node] is not None
+    def init_on(_: Cloud, node: str) -> int | None:
+        return None if world.status[node] is None else 1
 
     monkeypatch.setattr("os.geteuid", lambda: 0)
     monkeypatch.setattr(Fabric, "machines", machines)
     monkeypatch.setattr(mesh, "run_on", world.run_on)
-    monkeypatch.setattr(mesh, "_is_up", is_up)
+    monkeypatch.setattr(mesh, "init_on", init_on)
     monkeypatch.setattr(mesh, "REACH_SECONDS", 0)
     return world
 
@@ -133,6 +133,18 @@ def test_each_node_is_shown_as_the_gateway_knows_it_that_it_hangs_on(
     assert table["aws-1"][3:5] == ["aws-gw", "172.31.0.4:51820"]
     assert table["aws-gw"][:4] == ["aws", "gateway", "10.100.2.254", "198.18.2.9:51820"]
     assert table["laptop"] == ["me", "external", "10.100.9.1", "hetzner-gw", "unknown to the gateway"]
+
+
+def test_a_node_whose_key_has_changed_since_it_enrolled_is_known_by_its_address(
+    world: Gateways, capsys: pytest.CaptureFixture[str]
+) -> None:
+    old, new = "aws-1\t(none)\t172.31.0.4:51820\t(none)\t6", "changed\t(none)\t172.31.0.4:51820\t10.100.2.1/32\t6"
+    assert old in world.sessions["aws-gw"]
+    world.sessions["aws-gw"] = world.sessions["aws-gw"].replace(old, new)
+    world.sessions["aws-gw"] += "\nwg1\tkey of later\t(none)\t172.31.0.4:51821\t10.100.2.1/32\t5\t1\t1\toff"
+    assert status(world, outputs()) == 0
+    table = shown(capsys.readouterr().out, "NODE")
+    assert table["aws-1"][3:5] == ["aws-gw", "172.31.0.4:51820"], "the fresher of its two"
 
 
 def test_who_has_not_followed_a_change_of_topology_is_shown_where_it_hangs(
@@ -230,6 +242,21 @@ def test_a_pair_that_should_reach_each_other_fails_up(world: Gateways, capsys: p
     world.lost = {("hetzner-1", "aws-1")}
     assert not mesh.show(world.cloud, nodes, shape, Console())
     assert "1 of 12 pairs do not reach each other: hetzner-1 -> aws-1" in capsys.readouterr().out
+
+
+def test_up_waits_for_nobody_who_was_revoked(world: Gateways, capsys: pytest.CaptureFixture[str]) -> None:
+    document = outputs()
+    gateway = world.status["hetzner-gw"]
+    assert gateway is not None
+    keys = {peer["name"]: peer["public_key"] for peer in document["peers"]}
+    gateway["revoked"] = [{"name": "aws-1", "keys": [keys["aws-1"]], "instance": None}]
+    world.lost = {(one, other) for one in ADDRESSES for other in ADDRESSES if "aws-1" in (one, other)}
+    nodes, shape = world.nodes(document)
+    assert mesh.show(world.cloud, nodes, shape, Console())
+    out = capsys.readouterr().out
+    assert "all 6 pairs of 3 nodes reach each other" in out
+    assert "aws-1" not in world.pinged
+    assert shown(out.lstrip(), "NODE")["aws-1"][-1] == "revoked"
 
 
 def test_the_groups_of_pools_are_those_of_a_gateways_roster(world: Gateways, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from node import follow, stage0
+from node import control, follow, stage0
 from node.gateway.identity.gcp import GoogleKeys
+from node.gateway.limits import Buckets
 from node.pool import agent as agents
 from node.pool import watch
 from tests.node.clocked import SPOKE, Scene
@@ -23,6 +24,12 @@ from tests.node.support import Stack
 @pytest.fixture(scope="session")
 def stack() -> Stack:
     return Stack()
+
+
+@pytest.fixture
+def still(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No bucket that counts failures refills."""
+    monkeypatch.setattr(Buckets.__init__, "__defaults__", (4096, lambda: 0.0))
 
 
 @pytest.fixture
@@ -59,6 +66,7 @@ def quick(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         (agents, "_SLICE", 0.02),
         (watch, "LOOK_SECONDS", 0.05),
         (follow, "ASK_SECONDS", 0.1),
+        (control, "TIMEOUT", 60.0),
     ):
         monkeypatch.setattr(module, name, value)
     monkeypatch.setattr(stage0, "RELEASES", tmp_path / "state" / "releases")

@@ -12,7 +12,7 @@ import sys
 
 from node import config, release
 from node.gateway.network import Network
-from node.gateway.service import serve
+from node.gateway.serve import serve
 from node.pulse import Pulse
 from tests.node.serving import MemoryNginx
 from tests.node.support import MemoryFirewall, MemoryProbe, MemoryWireGuard

@@ -14,15 +14,9 @@ from node.gateway.audit import Audit
 from node.gateway.directory import Directory
 from node.gateway.lease import Lease
 from node.gateway.network import Network
-from node.network_document import (
-    NEIGHBOUR,
-    NetworkDocument,
-    Report,
-    Request,
-    parse_document,
-    parse_neighbour,
-    request_body,
-)
+from node.neighbour_document import NEIGHBOUR, parse_neighbour
+from node.network_document import NetworkDocument, Request, parse_document, request_body
+from node.network_words import Report
 from node.reconcile import Wanted, wanted
 from overlay.model import Network as Overlay
 from overlay.model import Node, Site
@@ -161,9 +155,13 @@ class Trio:
                         address = str(one.network.config.control[0])
                         known = one.network.neighbours.answers.get(other.name)
                         claim = joining.possession(KEYS[one.site][0], KEYS[other.site][1], NEIGHBOUR)
-                        told = other.directory.neighbour(address, claim, known.version if known else None)
+                        told = other.directory.neighbour(
+                            address, claim, known.version if known else None, by_tunnel=True
+                        )
                         if told is not None:
-                            one.network.neighbours.take(parse_neighbour(told))
+                            answer = parse_neighbour(told)
+                            one.network.revocations.merge(answer.revocations)
+                            one.network.neighbours.take(answer)
             for gateway in alive:
                 gateway.network.reconcile()
 

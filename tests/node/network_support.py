@@ -9,26 +9,18 @@ from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Interface
 from pathlib import Path
 
-from node import joining
+from node import joining, keys
 from node.control import Reply
 from node.network.agent import Myself, NetworkAgent, Parts
 from node.network.asker import Asker, Doorway
 from node.network.bell import Bell
 from node.network.kept import State
-from node.network_document import (
-    Member,
-    NetworkDocument,
-    Report,
-    Request,
-    SignedRoster,
-    document_body,
-    parse_request,
-    roster_digest,
-)
-from node.pool import keys
+from node.network_document import NetworkDocument, Request, SignedRoster, document_body, parse_request, roster_digest
+from node.network_words import Member, Report
 from node.wireguard import Change, PeerState, WireGuard, WireGuardError
 from overlay.model import Network, Node, Site
 from overlay.roster import Roster
+from overlay.signing import Handover
 from tests.node.support import MemoryWireGuard, Stack, Time, key, signed
 
 OVERLAY = IPv4Network("10.100.0.0/16")
@@ -153,6 +145,7 @@ class Gateways:
     report: Report | None = None
     asked: list[tuple[str, Request]] = field(default_factory=list[tuple[str, Request]])
     on_ask: Callable[[], object] | None = None
+    signing: tuple[Handover, ...] = ()
 
     def connect(self, host: str) -> Gateway:
         return Gateway(self, host)
@@ -169,6 +162,7 @@ class Gateways:
             self.seen,
             self.links,
             self.report.stamp if self.report else 0,
+            signing=self.signing,
         )
 
     def hosts(self) -> list[str]:
@@ -235,11 +229,13 @@ class Machine:
     def start(self) -> None:
         """The agent begins; the interface is as it was."""
         self.wireguard.calls.clear()
-        state = State(self.folder / "network.json", self.stack.public_key, self.time.ticks)
+        trust = self.stack.trust(self.folder)
+        trust.load()
+        state = State(self.folder / "network.json", trust, self.time.ticks)
         self.addresses6, self.segments, self.names = MemoryAddresses6(), MemorySegments(), MemoryNames()
         parts = Parts(self.wireguard, self.addresses6, self.segments, self.names)
         self.agent = NetworkAgent(
-            state, self.stack.public_key, parts, lambda: self.myself, self._changed, self.time.clock,
+            state, trust, parts, lambda: self.myself, self._changed, self.time.clock,
             self.time.ticks,
         )  # fmt: skip
         self.agent.load()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address
 from pathlib import Path
@@ -57,7 +58,8 @@ class Place:
     async def until(self, *addresses: str) -> None:
         """Wait until nginx sends requests to exactly these, and the status says so."""
         told: dict[str, Any] = {}
-        for _ in range(500):
+        end = time.monotonic() + 60
+        while time.monotonic() < end:
             told = await self.told()
             chosen = {each["address"] for each in told["targets"] if each["in_rotation"]}
             if told["state"] == "serving" and not told["problem"] and chosen == self.sends_to() == set(addresses):
@@ -73,7 +75,8 @@ class Place:
 
     async def problem(self, text: str) -> None:
         """Wait until the status tells of a problem with ``text`` in it."""
-        for _ in range(500):
+        end = time.monotonic() + 60
+        while time.monotonic() < end:
             if text in ((await self.told())["problem"] or ""):
                 return
             await asyncio.sleep(0.02)

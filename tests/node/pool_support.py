@@ -17,12 +17,11 @@ from pathlib import Path
 from typing import Any
 
 from node import config as machine
-from node import joining
+from node import joining, keys
 from node.joining import Answer, Request, answer_body, is_possessed, parse_request
 from node.network_document import NetworkDocument, document_body
 from node.network_document import Request as NetworkRequest
 from node.network_document import parse_request as parse_network_request
-from node.pool import keys
 from node.pool.agent import Agent
 from node.pool.system import DRAIN, TUNNEL
 from node.pool.tunnel import Tunnel

@@ -31,7 +31,7 @@ from node.gateway.api import application
 from node.gateway.health import Health
 from node.gateway.identity.gcp import GoogleKeys
 from node.gateway.lease import Lease
-from node.gateway.listener import Listener, tls_context
+from node.gateway.listener import Listener
 from node.gateway.network import Network
 from node.gateway.service import Service
 from node.pulse import Pulse
@@ -195,7 +195,7 @@ class PoolGateway:
         return (await self.ask("GET", "/v1/status", address=str(self.network.config.control[0])))[1]
 
     async def until(self, condition: Callable[[], bool], what: str) -> None:
-        end = time.monotonic() + 10
+        end = time.monotonic() + 60
         while not condition():
             assert time.monotonic() < end, f"waited in vain for {what}"
             await asyncio.sleep(0.01)
@@ -249,7 +249,7 @@ async def serving(
         ours, theirs = os.pipe()
         nginx = MemoryNginx(state / "nginx")
         service = Service(network, Health(probe), Pulse(theirs), RELEASE, nginx, who.keys[0], google)
-        https = Listener(application(service), listener, tls_context(files))
+        https = Listener(application(service), listener, lambda: service.certificates.tls)
         await https.start()
         running = asyncio.create_task(service.run())
         try:

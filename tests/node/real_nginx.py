@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import random
 import shutil
 import signal
 import socket
@@ -43,8 +44,12 @@ def find_nginx(folder: Path) -> Path:
 
 
 def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as found:
-        return int(found.getsockname()[1])
+    """A port that stays free while nobody asks for it by its number: the kernel gives out higher ones (ip(7))."""
+    first = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    while True:
+        port = random.randrange(first // 2, first)
+        with contextlib.suppress(OSError), socket.create_server(("", port)):
+            return port
 
 
 class RealNginx:
@@ -123,11 +128,12 @@ class RealNginx:
     def stop(self) -> None:
         if self._child:
             self._child.terminate()
-            self._child.wait(10)
+            self._child.wait(60)
 
     def log(self) -> list[dict[str, Any]]:
-        """The access log."""
-        return [json.loads(line) for line in (self.folder / "inference.log").read_text().splitlines()]
+        """The whole lines of the access log."""
+        *lines, _ = (self.folder / "inference.log").read_text().split("\n")
+        return list(map(json.loads, lines))
 
     def logged(self, found: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
         """The access log's line that ``found`` is true of; it is written after the answer."""

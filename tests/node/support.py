@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.x509.oid import NameOID
 
+from node.trust.trust import Trust
 from node.wireguard import Change, PeerState, WireGuardError
 from overlay.model import Network, Node, Site
 from overlay.roster import Roster, canonical
@@ -29,7 +30,7 @@ GATEWAY_ADDRESS = "127.0.0.1"
 """Stands for the gateway's address on the overlay; the rest of 127.0.0.0/8 for its public one."""
 
 
-def wait_for(what: str, condition: Callable[[], bool], seconds: float = 20.0) -> None:
+def wait_for(what: str, condition: Callable[[], bool], seconds: float = 90.0) -> None:
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, f"waited {seconds} s in vain for {what}"
@@ -47,6 +48,10 @@ class Stack:
 
     def sign(self, message: bytes) -> str:
         return base64.b64encode(self._signing.sign(message)).decode()
+
+    def trust(self, folder: Path) -> Trust:
+        """A machine's trust in this stack, with its state and first boot's files in ``folder``."""
+        return Trust(folder, folder, self.public_key)
 
     def sign_roster(self, body: bytes) -> str:
         return self.sign(roster_message(body))
@@ -178,24 +183,25 @@ class MemoryWireGuard:
 class MemoryFirewall:
     roster: Roster | None = None
 
-    def keep(self, roster: Roster, name: str) -> bool:
+    def keep(self, roster: Roster, name: str) -> str:
         before, self.roster = self.roster, roster
-        return before != roster
+        return "" if before == roster else "admin4"
 
 
 @dataclass
 class MemoryProbe:
-    """Peers in ``alive`` answer every probe at once."""
+    """Peers in ``alive`` answer every probe at once, after ``rtt`` seconds."""
 
     alive: set[IPv4Address] = field(default_factory=set[IPv4Address])
+    rtt: float | None = 0.002
     waiting: set[IPv4Address] = field(default_factory=set[IPv4Address])
 
     def send(self, addresses: Iterable[IPv4Address]) -> None:
         self.waiting = {address for address in addresses if address in self.alive}
 
-    def answered(self) -> set[IPv4Address]:
+    def answered(self) -> dict[IPv4Address, float | None]:
         found, self.waiting = self.waiting, set()
-        return found
+        return dict.fromkeys(found, self.rtt)
 
 
 def write_config(folder: Path, stack: Stack, role: str, control: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import stat
+import time
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 
 from node import stage0
 from node.gateway.serving import balancer as balancing
+from node.gateway.serving import checks
 from node.gateway.serving.balancer import Balancer
 from node.gateway.serving.conf import servers_of
 from overlay.serving import Check, Share, canonical_credentials
@@ -28,6 +30,8 @@ async def place(tmp_path: Path, stack: Stack, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(balancing, "PAUSE_SECONDS", 0.05)
     monkeypatch.setattr(balancing, "LOOK_SECONDS", 0.1)
     monkeypatch.setattr(balancing, "FIRST_RETRY_SECONDS", 0.1)
+    for name in ("CONNECT_SECONDS", "ANSWER_SECONDS"):
+        monkeypatch.setattr(checks, name, 60.0)
     async with serving(tmp_path, stack) as gateway:
         await gateway.push(pool_roster())
         made = Place(tmp_path, stack, gateway)
@@ -66,6 +70,7 @@ async def test_what_only_a_push_can_mend_is_not_looked_at_without_a_pause(
         return pauses[-1]
 
     monkeypatch.setattr(Balancer, "_step", noted)
+    monkeypatch.setattr(balancing, "_CALM", 0.0)
     await place.roster(balancer())
     await place.problem("no credentials yet")
     before = len(pauses)
@@ -114,7 +119,10 @@ async def test_another_health_path_takes_no_machine_out(place: Place) -> None:
     assert place.rotations() == [("serve", "spoke-1", None)]
 
 
-async def test_a_pools_machines_come_with_their_lease_drain_at_once_and_go(place: Place) -> None:
+async def test_a_pools_machines_come_with_their_lease_drain_at_once_and_go(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(balancing, "OUT_SECONDS", 30.0)
     first = await place.server("127.0.1.128")
     await place.server("127.0.1.129", first.port)
     await place.credentials()
@@ -185,13 +193,14 @@ async def test_what_changes_at_once_is_one_change(place: Place, monkeypatch: pyt
     await place.credentials()
     await place.until(str(SPOKE))
     monkeypatch.setattr(balancing, "PAUSE_SECONDS", 1.0)
+    began = time.monotonic()
     await place.roster(balancer({"spoke-1": target(server.port, 20)}))
     await place.gateway.until(lambda: "weight=20" in (place.nginx.text or ""), "the first change")
     before = len(place.nginx.taken)
     for weight in range(30, 40):
         await place.roster(balancer({"spoke-1": target(server.port, weight)}))
     await place.gateway.until(lambda: "weight=39" in (place.nginx.text or ""), "the last change")
-    assert len(place.nginx.taken) - before <= 2, "ten rosters are here within a second or two"
+    assert len(place.nginx.taken) - before <= time.monotonic() - began, "one each second after the first change"
 
 
 async def test_what_is_refused_leaves_the_old_and_is_tried_again(
@@ -272,7 +281,7 @@ async def test_a_restart_changes_nothing_and_trusts_who_had_requests(tmp_path: P
 def _copy(gateway: PoolGateway, folder: Path) -> None:
     import shutil
 
-    shutil.copytree(gateway.state, folder / "state")
+    shutil.copytree(gateway.state, folder / "state", ignore=shutil.ignore_patterns("*.new"))
     conf = folder / "state" / "nginx" / "nginx.conf"
     conf.write_text(conf.read_text().replace(str(gateway.state), str(folder / "state")))
 

@@ -24,7 +24,7 @@ AUTHORITY = Authority()
 
 
 def store(folder: Path, stack: Stack, **options: Any) -> CredentialStore:
-    made = CredentialStore(folder / "credentials.json", "gw", stack.public_key, **options)
+    made = CredentialStore(folder / "credentials.json", "gw", stack.trust(folder), **options)
     made.load()
     return made
 
@@ -175,7 +175,7 @@ async def test_over_https(gateway: PoolGateway) -> None:
     told = (await gateway.ask("GET", "/v1/status"))[1]
     assert told["credentials"]["number"] == 4
     assert "load_balancer" not in told, "that is told over the overlay only"
-    assert [line["number"] for line in gateway.audit() if line["event"] == "credentials"] == [4]
+    assert [line["credentials"] for line in gateway.audit() if line["event"] == "credentials"] == [4]
     assert canonical_credentials(credentials(4, AUTHORITY)) != body, "a new certificate each time"
 
 

@@ -57,7 +57,7 @@ class Process:
     def close(self) -> None:
         if self._child:
             self._child.send_signal(signal.SIGTERM)
-            assert self._child.wait(20) == 0
+            assert self._child.wait(60) == 0
         self._listener.close()
 
     def ask(
@@ -65,7 +65,7 @@ class Process:
     ) -> tuple[int, bytes]:
         """One request; OSError when the service does not live to answer it."""
         connection = http.client.HTTPSConnection(
-            address, self.port, timeout=5, context=self._tls, source_address=(source, 0)
+            address, self.port, timeout=60, context=self._tls, source_address=(source, 0)
         )
         try:
             connection.request(method, path, body, headers)
@@ -106,7 +106,7 @@ class Joiners:
 
     def _join(self, member: Member) -> None:
         body = joining.request_body(member.request())
-        end = time.monotonic() + 60
+        end = time.monotonic() + 180
         while member.answer is None and time.monotonic() < end:
             try:
                 status, text = self._gateway.ask(
@@ -144,7 +144,7 @@ def test_after_a_kill_each_of_two_hundred_joiners_has_exactly_one_lease(tmp_path
     joiners = Joiners(gateway, members)
     for _ in range(2):
         for _ in range(JOINERS * 3 // 10):
-            assert joiners.joined.acquire(timeout=60), joiners.problems
+            assert joiners.joined.acquire(timeout=180), joiners.problems
         gateway.kill()
         gateway.start()
     joiners.wait()

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from node.gateway.lease import Lease, Refusal
-from node.network_document import Report
+from node.network_words import Report
 from overlay.model import Node
 from overlay.roster import Roster
 from tests.node.clocked import Scene

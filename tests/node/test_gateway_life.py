@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import stat
 from ipaddress import IPv4Address
@@ -37,7 +38,8 @@ async def test_a_service_of_which_a_part_fails_ends_and_says_why(
         await live()
 
 
-async def test_a_machine_drains_and_leaves(gateway: PoolGateway) -> None:
+async def test_a_machine_drains_and_leaves(gateway: PoolGateway, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("node.gateway.members.LEAVE_SECONDS", 3.0)
     member = Member("i-1")
     await gateway.join(member)
     told = {"schema_version": 1, "name": "burst-i1", "pool": "burst", "address": member.address, "port": 8000}
@@ -64,7 +66,7 @@ async def test_a_machine_drains_and_leaves(gateway: PoolGateway) -> None:
 
 
 async def test_who_is_leaving_has_no_lease_any_more(gateway: PoolGateway, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("node.gateway.members.LEAVE_SECONDS", 1.0)
+    monkeypatch.setattr("node.gateway.members.LEAVE_SECONDS", 30.0)
     member = Member("i-1")
     await gateway.join(member)
     assert (await gateway.tell(member, "DELETE"))[0] == 200
@@ -72,11 +74,14 @@ async def test_who_is_leaving_has_no_lease_any_more(gateway: PoolGateway, monkey
     for method in ("GET", "PATCH", "DELETE"):
         assert (await gateway.tell(member, method))[0] == 404
     assert gateway.events("burst-i1") == ["join", "leave"]
+    for task in list(gateway.service.members.leaving.values()):
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
 
 
 async def test_a_roster_that_is_taken_holds_for_the_next_join(gateway: PoolGateway) -> None:
     body, signature = signed(gateway.stack, pool_roster(2, pools=(pool(),)))
-    assert (await gateway.service.offer_roster(body, signature))[0] == 201
+    assert (await gateway.service.offers.roster(body, signature))[0] == 201
     with pytest.raises(Refusal, match="no such pool"):
         gateway.network.leases.examine(Member("4711", "other").request())
 
@@ -118,10 +123,15 @@ async def test_the_status_tells_of_leases_and_pools(gateway: PoolGateway) -> Non
         "handshake_age": None,
         "rx": 0,
         "tx": 0,
+        "site": "aws",
+        "gateway": "gw",
+        "rtt": 0.002,
+        "rx_rate": 0,
+        "tx_rate": 0,
     }
     assert status["pools"] == {
-        "burst": {"limit": 8, "working": 1, "leases": 1, "resting": 0, "free": 126},
-        "other": {"limit": 8, "working": 0, "leases": 0, "resting": 0, "free": 127},
+        "burst": {"site": "aws", "limit": 8, "working": 1, "leases": 1, "resting": 0, "free": 126},
+        "other": {"site": "gcp", "limit": 8, "working": 0, "leases": 0, "resting": 0, "free": 127},
     }
     assert status["cleanup"] is None
     assert [peer["name"] for peer in status["peers"]] == ["spoke-1"], "peers are the declared ones"
@@ -183,6 +193,7 @@ async def test_a_member_peer_that_somebody_took_away_comes_back(gateway: PoolGat
     del gateway.wireguard.state[member.public_key]
     gateway.service.wake()
     await gateway.until(lambda: member.public_key in gateway.peers(), "the repair")
+    await gateway.until(lambda: gateway.network.drift_repaired > 0, "that it is counted")
     assert (await gateway.status())["drift_repaired"] == 1
 
 

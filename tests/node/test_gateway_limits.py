@@ -8,15 +8,10 @@ import pytest
 
 from node import joining
 from node.gateway.lease import Refusal
-from node.gateway.limits import Buckets
 from overlay.pools import token_digest
 from tests.node.pools import TOKENS, Member, PoolGateway, key_pair, pool, pool_roster
 
-
-@pytest.fixture(autouse=True)
-def still(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No bucket that counts failures refills."""
-    monkeypatch.setattr(Buckets.__init__, "__defaults__", (4096, lambda: 0.0))
+pytestmark = pytest.mark.usefixtures("still")
 
 
 async def test_failures_are_counted_for_those_who_fail(gateway: PoolGateway) -> None:

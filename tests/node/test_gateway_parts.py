@@ -1,51 +1,18 @@
-"""The small parts of a gateway: its log, its limits, its batches, Google's keys."""
+"""The small parts of a gateway: its limits, its batches, Google's keys."""
 
 from __future__ import annotations
 
 import asyncio
-import json
-import stat
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-from node.gateway import audit as auditing
-from node.gateway import service as serving_
-from node.gateway.audit import Audit
+from node.gateway.batch import Batch
 from node.gateway.identity.gcp import GoogleKeys
 from node.gateway.limits import Buckets, source_of
 from tests.node.support import (
     Time,
     wait_for,
 )
-
-
-@pytest.fixture
-def full_audit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Audit]:
-    monkeypatch.setattr(auditing, "MAX_BYTES", 2000)
-    made = Audit(tmp_path / "audit.jsonl", lambda: 1_800_000_000.123)
-    yield made
-    made.close()
-
-
-def test_the_log_is_only_added_to_and_begun_anew_when_it_is_large(full_audit: Audit, tmp_path: Path) -> None:
-    path, old = tmp_path / "audit.jsonl", tmp_path / "audit.jsonl.1"
-    for number in range(40):
-        before = path.read_bytes() if path.exists() else b""
-        full_audit.write("join", node=f"n-{number}", reason=None)
-        assert path.read_bytes().startswith(before) or old.read_bytes() == before
-    lines = [json.loads(line) for line in (old.read_text() + path.read_text()).splitlines()]
-    assert [line["node"] for line in lines] == [f"n-{number}" for number in range(40)]
-    assert lines[0] == {"time": "2027-01-15T08:00:00.123Z", "event": "join", "node": "n-0"}
-    assert {stat.S_IMODE(each.stat().st_mode) for each in (path, old)} == {0o600}
-
-
-def test_a_log_that_cannot_be_written_stops_nobody(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    audit = Audit(tmp_path / "nowhere" / "audit.jsonl")
-    audit.write("join")
-    audit.write("join")
-    assert capsys.readouterr().err.count("the audit log cannot be written") == 1
 
 
 def test_buckets_refill_and_remember_only_so_many() -> None:
@@ -75,7 +42,7 @@ async def test_a_batch_does_what_was_asked_before_it_began() -> None:
         began.set()
         await gate.wait()
 
-    batch = serving_.Batch(job)
+    batch = Batch(job)
     first = asyncio.create_task(batch.run())
     await began.wait()
     later = [asyncio.create_task(batch.run()) for _ in range(5)]
@@ -119,7 +86,3 @@ async def test_google_is_asked_seldom_and_old_keys_serve_while_it_cannot_be(
     assert await keys.key("key-1"), "Google cannot be asked, and the key was good"
     assert asked == [4]
     wait_for("the journal's line", lambda: "no route" in capsys.readouterr().err)
-
-
-def test_a_machine_that_vanishes_counts_as_unhealthy_within_fifteen_seconds() -> None:
-    assert 3 * serving_.PROBE_SECONDS + serving_.PROBE_SECONDS / serving_.PROBE_STEPS < 15

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from node.gateway.cleanup import Cleanup
+from node.gateway.cleanup import ANNOUNCE_SECONDS, Cleanup
 from node.gateway.lease import Lease
 from tests.node.clocked import SPOKE, Scene
 from tests.node.support import Stack, Time, key
@@ -119,6 +119,15 @@ async def test_a_clock_that_is_set_ends_no_lease(scene: Scene) -> None:
     assert scene.network.leases.live() == [lease]
     await scene.go(20)
     assert scene.network.leases.live() == []
+
+
+def test_a_gateway_that_no_declared_node_answers_pauses_nothing_while_it_has_no_lease() -> None:
+    time = Time()
+    cleanup = Cleanup(time.clock, time.ticks)
+    for _ in range(3):
+        assert cleanup.due([], {"burst": 300}, {}, set(), [SPOKE]) == []
+        assert cleanup.pause is None
+        time.go(ANNOUNCE_SECONDS)
 
 
 def test_silence_from_before_the_start_does_not_count() -> None:

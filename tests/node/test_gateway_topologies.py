@@ -15,7 +15,7 @@ from node import joining
 from node.gateway import planning
 from node.gateway.lease import Refusal
 from node.gateway.network import HOLD_SECONDS
-from node.network_document import NEIGHBOUR, parse_neighbour
+from node.neighbour_document import NEIGHBOUR, parse_neighbour
 from overlay.model import EXTERNAL, Node
 from overlay.topology import gateway_of
 from tests.node.gateways import KEYS, Gateway, Trio, spoke_peers, three_sites, way
@@ -272,11 +272,17 @@ def test_a_gateways_address_is_not_enough_to_be_told_what_gateways_know(trio: Tr
         joining.possession(KEYS["a"][0], KEYS["b"][1], b""),
         None,
     ]
-    assert told.neighbour("127.0.1.254", right, None)
+    assert told.neighbour("127.0.1.254", right, None, by_tunnel=True)
     for claim in others:
         with pytest.raises(Refusal) as caught:
-            told.neighbour("127.0.1.254", claim, None)
+            told.neighbour("127.0.1.254", claim, None, by_tunnel=True)
         assert caught.value.status == 403
+        with pytest.raises(Refusal) as caught:
+            told.neighbour("gw-a", claim, None, by_tunnel=False)
+        assert caught.value.status == 403
+    assert told.neighbour("gw-a", right, None, by_tunnel=False)
+    with pytest.raises(Refusal):
+        told.neighbour("a-1", right, None, by_tunnel=False)
     with pytest.raises(Refusal):
         trio.gateways["gw-b"].ask(trio.node("gw-a"))
 
@@ -287,7 +293,7 @@ def test_a_neighbour_is_believed_about_its_own_pools_alone(trio: Trio) -> None:
     root, liar = trio.gateways["gw-a"].network, trio.gateways["gw-b"]
     liar.join(1)
     claim = joining.possession(KEYS["a"][0], KEYS["b"][1], NEIGHBOUR)
-    told = parse_neighbour(liar.directory.neighbour("127.0.1.254", claim, None) or b"")
+    told = parse_neighbour(liar.directory.neighbour("127.0.1.254", claim, None, by_tunnel=True) or b"")
     [lease] = told.leases
     for wrong in (
         {"pool": "burst-c", "address": IPv4Address("127.0.3.66")},
@@ -333,39 +339,6 @@ def test_in_a_mesh_every_gateway_tells_where_nodes_are_seen_and_which_links_both
     trio.exchange()
     assert [each.network.status()["links"] for each in trio.gateways.values()] == [[]] * 3
     assert all(not each.bare() for each in trio.gateways.values()), "gateways are no ends of links"
-
-
-@pytest.mark.parametrize("trio", ["mesh"], indirect=True)
-def test_a_node_is_to_ask_again_when_what_it_needs_is_another(trio: Trio) -> None:
-    """In a mesh others' machines, where they are seen, and its own links; never the links of others."""
-    home = trio.gateways["gw-b"]
-
-    def pressing() -> tuple[object, object]:
-        return home.directory.pressing("b-1"), home.directory.pressing("b-2")
-
-    found = [pressing()]
-    home.ask(trio.node("b-1"), trio.report("b-1", "gw-b", ("c-1",)))
-    assert pressing() == found[0]
-    home.ask(trio.node("c-1"), trio.report("c-1", "gw-c", ("b-1",)))
-    found.append(pressing())
-    assert (found[1][0] != found[0][0], found[1][1] == found[0][1]) == (True, True)
-    trio.gateways["gw-a"].join(1)
-    trio.exchange()
-    found.append(pressing())
-    assert found[2][1] != found[1][1]
-    state = home.wireguard.state[trio.node("b-1").public_key]
-    home.wireguard.state[state.public_key] = state._replace(endpoint="203.0.113.5:51820", handshake=1)
-    trio.exchange()
-    assert pressing()[1] != found[2][1]
-
-
-def test_outside_a_mesh_nodes_are_left_alone_when_machines_come(trio: Trio) -> None:
-    before = trio.gateways["gw-b"].directory.pressing("b-1")
-    trio.gateways["gw-b"].join(1)
-    trio.exchange()
-    assert trio.gateways["gw-b"].directory.pressing("b-1") == before
-    trio.push(three_sites("sites", 2))
-    assert trio.gateways["gw-b"].directory.pressing("b-1") != before
 
 
 def test_links_do_not_count_where_the_topology_is_no_mesh(trio: Trio) -> None:

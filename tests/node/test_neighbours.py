@@ -7,6 +7,7 @@ import contextlib
 import json
 import socket
 import threading
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
@@ -17,24 +18,21 @@ from typing import Any, TypeVar
 
 import pytest
 
-from node import files, stage0
-from node.gateway import exchange, neighbours
+from node import control, files, stage0
+from node.gateway import exchange, neighbours, revoking
 from node.gateway import service as serving_
 from node.gateway.neighbours import Neighbours
 from node.gateway.nudges import AT_ONCE, TRIES, Nudges, listen
-from node.network_document import NUDGE, Neighbour, Report
+from node.neighbour_document import Neighbour
+from node.network_document import NUDGE
+from node.network_words import Report
 from overlay.roster import Roster
 from overlay.serving import LoadBalancer, Share
-from tests.node.gateways import ADDRESSES, KEYS, SITES, three_sites
+from tests.node.gateways import ADDRESSES, KEYS, SITES, SPOKE_KEYS, three_sites
 from tests.node.pools import Member, PoolGateway, Who, serving
+from tests.node.real_nginx import free_port
 from tests.node.serving import balancer
 from tests.node.support import Stack, Time
-
-
-def free_port() -> int:
-    """A port that is free at every gateway's address."""
-    with socket.create_server(("", 0)) as server:
-        return int(server.getsockname()[1])
 
 
 @dataclass
@@ -89,7 +87,9 @@ async def ended(task: asyncio.Task[None]) -> None:
 async def cloud(tmp_path: Path, stack: Stack, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Cloud]:
     """No gateway asks by itself within a test: what it knows in time it was nudged for."""
     monkeypatch.setattr(stage0, "RELEASES", tmp_path)
-    monkeypatch.setattr(exchange, "ASK_SECONDS", 60.0)
+    monkeypatch.setattr(exchange, "ASK_SECONDS", 3600.0)
+    for module in (neighbours, revoking):
+        monkeypatch.setattr(module, "STALE_SECONDS", 120.0)
     port = free_port()
     monkeypatch.setattr(serving_, "Nudges", partial(Nudges, port=port))
     async with contextlib.AsyncExitStack() as stacked:
@@ -101,7 +101,8 @@ T = TypeVar("T")
 
 async def until(ask: Callable[[], Awaitable[T]], is_it: Callable[[T], bool]) -> None:
     """Ask until the answer is as it should be."""
-    for _ in range(500):
+    end = time.monotonic() + 60
+    while time.monotonic() < end:
         if is_it(await ask()):
             return
         await asyncio.sleep(0.02)
@@ -132,6 +133,23 @@ async def test_a_machine_that_joins_is_known_to_all_gateways_at_once(cloud: Clou
     assert (await a.status())["pools"].keys() == {"burst-a"}, "a pool is told of by its home"
     assert (await b.status())["pools"]["burst-b"]["leases"] == 1
     assert [peer["name"] for peer in (await b.status())["peers"]] == ["a-1", "b-1", "c-1", "gw-a", "gw-c"]
+
+
+async def test_who_is_revoked_on_one_gateway_is_cut_off_on_all_at_once(cloud: Cloud) -> None:
+    a, b, c = [await cloud.start(site) for site in SITES]
+    await cloud.push(cloud.roster)
+    member, _ = await join(b, "b")
+    assert member.answer
+    await a.until(lambda: member.public_key in a.wireguard.state, "the machine's peer on the root")
+    await c.until(lambda: member.public_key in c.network.whole.members, "the news")
+    for name in (member.answer.name, "c-1"):
+        assert (await c.service.revoker.revoke(name, ""))["unreachable"] == []
+    gone = {member.public_key, SPOKE_KEYS["c"][1]}
+    for gateway in (a, b, c):
+        await gateway.until(lambda each=gateway: gone.isdisjoint(each.wireguard.state), "its peers' end")
+    await b.until(lambda: not b.live(), "the end of the lease on the gateway that gave it")
+    assert (await join(b, "b", member=Member(member.instance, "burst-b", "b")))[1][0] == 403, "the instance's new key"
+    await a.until(lambda: len(a.network.revocations.all) == 3, "what its own gateway adds")
 
 
 async def test_a_gateway_that_dies_leaves_its_machines_and_is_heard_again(
@@ -245,11 +263,16 @@ async def test_a_gateway_without_the_stacks_ca_says_so_and_serves_its_own(
     def gone(files: Path) -> Any:
         raise FileNotFoundError(2, "No such file or directory")
 
-    monkeypatch.setattr(exchange, "trust", gone)
+    monkeypatch.setattr(control, "trust", gone)
     a = await cloud.start("a")
     await cloud.push(cloud.roster)
     assert (await join(a, "a"))[1][0] == 201
-    assert capsys.readouterr().err.count("ca.pem cannot be read") == 1
+    said, others = "", a.service.exchange.others()
+    assert others
+    async with asyncio.timeout(10):
+        while said.count("the authority cannot be read") < len(others):
+            await asyncio.sleep(0.02)
+            said += capsys.readouterr().err
 
 
 # The small parts.

@@ -55,7 +55,7 @@ def test_a_gateway_that_takes_no_ipv6_address_says_so_once_and_goes_on(capfd: py
     roster = replace(made, network=replace(made.network, overlay6=IPv6Network("fd12:3456:789a::/48")))
     addresses = MemoryAddresses6(refuses=True)
     rules = Rules(firewall, NoGroups(), addresses)
-    assert [rules.keep(roster, "gw-a") for _ in range(2)] == [True, False]
+    assert [rules.keep(roster, "gw-a") for _ in range(2)] == ["admin4", ""]
     assert firewall.roster == roster
     assert capfd.readouterr().err.count("IPv6 cannot be kept") == 1
     addresses.refuses = False

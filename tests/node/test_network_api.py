@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import ssl
 from dataclasses import replace
 from typing import Any
 
+import aiohttp
 import pytest
 
 from node import joining
@@ -14,8 +16,8 @@ from node.gateway import network_api
 from node.gateway.lease import Refusal
 from node.network_document import (
     NetworkDocument,
+    Own,
     Packed,
-    Report,
     Request,
     SignedRoster,
     document_body,
@@ -23,6 +25,7 @@ from node.network_document import (
     request_body,
     roster_digest,
 )
+from node.network_words import Report
 from overlay.roster import canonical
 from tests.node.pools import GATEWAY_KEYS, PUBLIC_ADDRESS, STRANGER, Member, PoolGateway, key_pair, pool_roster
 from tests.node.support import GATEWAY_ADDRESS
@@ -70,6 +73,29 @@ async def test_a_spoke_is_told_everything_over_the_overlay_and_the_roster_once(p
     ]
     again = await told(place, Request("spoke-1", document.roster_sha256))
     assert again == replace(document, roster=None)
+
+
+@pytest.mark.usefixtures("still")
+async def test_a_spoke_gets_its_first_release_on_the_internet_if_it_shows_its_key(place: PoolGateway) -> None:
+    async def ask(name: str, proof: str | None, keys: tuple[str, str] = SPOKE_KEYS) -> int:
+        claim = joining.possession(keys[0], GATEWAY_KEYS[1], b"") if proof is None else proof
+        headers = {"X-Hybridnet-Name": name, joining.POSSESSION: claim}
+        tls = ssl.create_default_context(cadata=place.stack.ca_pem)
+        url = f"https://{PUBLIC_ADDRESS}:{place.port}/v1/release"
+        async with aiohttp.ClientSession() as session, session.get(url, headers=headers, ssl=tls) as answer:
+            body = await answer.read()
+            assert (answer.status == 200) == (body == place.service.offers.archive()[0])
+            return answer.status
+
+    assert await ask("spoke-1", None) == 200
+    other = joining.possession(SPOKE_KEYS[0], GATEWAY_KEYS[1], b"another body")
+    for name, proof in (("spoke-2", None), ("gw", None), ("", None), ("spoke-1", other), ("spoke-1", "no base64")):
+        assert await ask(name, proof) == 403, name
+    assert await ask("gw", None, GATEWAY_KEYS) == 403
+    assert place.audit()[-1]["path"] == "/v1/release"
+    while await ask("spoke-1", other) == 403:
+        pass
+    assert await ask("spoke-1", other) == 429
 
 
 async def test_a_machine_of_a_pool_is_told_too_until_it_has_left(place: PoolGateway) -> None:
@@ -133,13 +159,14 @@ async def test_a_header_that_is_no_text_is_refused(place: PoolGateway) -> None:
     assert await told_raw(place, "\r\n".join([*head, "", ""]).encode("latin-1") + body) == 403
 
 
-@pytest.mark.parametrize("body", [b"", b"{", b"[]", b'{"schema_version": 2}', b"\xff" * 100, b'{"schema_version": 1}'])
+@pytest.mark.parametrize("body", [b"", b"{", b"[]", b'{"schema_version": 3}', b"\xff" * 100, b'{"schema_version": 1}'])
 async def test_what_is_no_request_is_refused(place: PoolGateway, body: bytes) -> None:
     assert (await place.ask("POST", "/v1/network", body, {}, GATEWAY_ADDRESS, SPOKE))[0] == 400
     headers = {joining.POSSESSION: "eA=="}
     assert (await place.ask("POST", "/v1/network", body, headers, PUBLIC_ADDRESS))[0] == 400
 
 
+@pytest.mark.usefixtures("still")
 async def test_a_stranger_who_fails_too_often_is_told_to_wait_and_harms_nobody_behind_the_same_address(
     place: PoolGateway,
 ) -> None:
@@ -223,8 +250,10 @@ def test_what_is_packed_once_reads_as_if_made_for_one() -> None:
     shared = NetworkDocument("-", roster_digest(body), SignedRoster(body, "eA=="), (), {"n": "192.0.2.1:51820"})
     made = replace(shared, version="v", links=frozenset({"a", "b"}), known=7)
     packed = Packed(shared)
-    assert parse_document(packed.body("v", {"b", "a"}, 7, with_roster=True)) == parse_document(document_body(made))
-    assert parse_document(packed.body("v", (), 0, with_roster=False)).roster is None
+    assert parse_document(packed.body("v", Own(frozenset({"b", "a"}), 7), with_roster=True)) == parse_document(
+        document_body(made)
+    )
+    assert parse_document(packed.body("v", Own(), with_roster=False)).roster is None
 
 
 async def test_who_may_see_the_whole_status_where_there_are_groups(place: PoolGateway) -> None:

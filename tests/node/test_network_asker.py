@@ -250,6 +250,7 @@ def test_where_no_nudge_can_come_it_is_said_once(bell: Bell, capfd: pytest.Captu
 
 
 def test_a_nudged_machine_asks_at_once(machine: Machine, bell: Bell, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("node.network.asker.ASK_SECONDS", 3600.0)
     gateway = "127.0.0.3"
     monkeypatch.setattr(machine.agent, "controls", lambda: [IPv4Address(gateway)])
     machine.myself = machine.myself and machine.myself._replace(name="b-1", address=LOOPBACK)
@@ -262,7 +263,7 @@ def test_a_nudged_machine_asks_at_once(machine: Machine, bell: Bell, monkeypatch
         wait_for("the first question", lambda: len(machine.gateways.asked) == 1)
         for count in (2, 3):
             nudge(bell, source=gateway)
-            wait_for("another question", lambda count=count: len(machine.gateways.asked) == count, ASK_SECONDS / 2)
+            wait_for("another question", lambda count=count: len(machine.gateways.asked) == count)
     finally:
         stop.set()
         bell.ring()
@@ -271,15 +272,18 @@ def test_a_nudged_machine_asks_at_once(machine: Machine, bell: Bell, monkeypatch
     assert beats
 
 
-def test_groups_and_names_of_an_answer_are_there_before_the_next_question(machine: Machine, bell: Bell) -> None:
+def test_groups_and_names_of_an_answer_are_there_before_the_next_question(
+    machine: Machine, bell: Bell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("node.network.asker.ASK_SECONDS", 3600.0)
     machine.gateways.roster = three_sites("hub")
     stop = threading.Event()
     asker = Asker(machine.agent, bell, machine.gateways.connect, lambda: None, stop)
     thread = threading.Thread(target=asker.run)
     thread.start()
     try:
-        wait_for("the groups", lambda: bool(machine.segments.kept), ASK_SECONDS / 2)
-        wait_for("the names", lambda: bool(machine.names.servers), ASK_SECONDS / 2)
+        wait_for("the groups", lambda: bool(machine.segments.kept))
+        wait_for("the names", lambda: bool(machine.names.servers))
         assert len(machine.gateways.asked) == 1
     finally:
         stop.set()

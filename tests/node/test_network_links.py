@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from node.links import PERIOD_SECONDS, TRY_SECONDS
-from node.network_document import Member
+from node.network_words import Member
 from overlay.model import LINK_KEEPALIVE
 from tests.node.network_support import Machine, public, three_sites
 from tests.node.support import Stack, key

@@ -8,8 +8,8 @@ import threading
 
 import pytest
 
-from node import stage0
-from node.pool import keys, watch
+from node import keys, stage0
+from node.pool import watch
 from node.pool.system import SETUP, TUNNEL
 from node.pool.watch.aws import Aws
 from tests.node.pool_support import TOKEN, Member
@@ -191,7 +191,7 @@ def test_a_lease_that_a_shutdown_left_draining_is_replaced(member: Member) -> No
     wait_for("the network", member.is_member)
     [lease] = member.gateway.leases.values()
     lease["state"] = "draining"
-    wait_for("another lease", lambda: [each["state"] for each in member.gateway.leases.values()] == ["active"])
+    wait_for("another lease", lambda: [each["state"] for each in list(member.gateway.leases.values())] == ["active"])
     assert member.gateway.said() == ["join", "leave the machine works again", "join"]
 
 

@@ -234,7 +234,7 @@ def test_the_gateway_hears_of_the_drain_and_the_leave_as_soon_as_it_answers(memb
     member.metadata.texts[ACTION] = SPOT
     wait_for("the hook", lambda: f"start {DRAIN}" in member.system.log)
     member.gateway.is_cut = False
-    wait_for("the news", lambda: [each["state"] for each in member.gateway.leases.values()] == ["draining"])
+    wait_for("the news", lambda: [each["state"] for each in list(member.gateway.leases.values())] == ["draining"])
     member.gateway.is_cut = True
     member.system.finish_drain()
     member.beats()

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from node import keys
 from node.joining import Request, parse_request, request_body
-from node.pool import boot, keys
+from node.pool import boot
 from node.pool.watch import Sight
 from node.pool.watch.external import External
 from overlay.pools import member_name

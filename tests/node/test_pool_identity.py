@@ -8,9 +8,8 @@ from urllib.parse import quote
 
 import pytest
 
-from node import files
+from node import files, keys
 from node.joining import AwsProof, GcpProof
-from node.pool import keys
 from node.pool.state import Identity
 from node.pool.system import SETUP, TUNNEL
 from overlay.pools import token_audience

@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from node.pool import keys
+from node import keys
 from node.pool.system import DRAIN
 from tests.node.identities import aws_identity, aws_proof
 from tests.node.pool_support import AWS, FakeGateway, FakeMetadata, Member, pool_config

@@ -7,7 +7,7 @@ from random import Random
 import pytest
 
 from node.gateway.reports import Reports
-from node.network_document import Report
+from node.network_words import Report
 
 
 def test_a_link_is_active_while_both_ends_name_each_other() -> None:

@@ -6,7 +6,7 @@ import itertools
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Network, IPv6Network
 from pathlib import Path
@@ -48,27 +48,45 @@ def test_nginx_takes_every_variant(nginx: RealNginx) -> None:
     assert "unknown directive" in nginx.test(rendered(nginx, *VARIANTS[0]) + "x;")
 
 
-def test_linters_find_nothing(nginx: RealNginx) -> None:
-    tools = Path(sys.executable).parent
+CROSSPLANE = "import crossplane, json, sys; print(json.dumps([crossplane.parse(p)['errors'] for p in sys.argv[1:]]))"
 
-    def found(text: str) -> tuple[list[Any], list[Any]]:
-        path = nginx.folder / "linted.conf"
+
+def linted(nginx: RealNginx, texts: Sequence[str]) -> list[tuple[list[Any], list[Any]]]:
+    """What gixy and crossplane find in each of the texts; each is started once for all of them."""
+    paths = [nginx.folder / f"linted-{number}.conf" for number in range(len(texts))]
+    for path, text in zip(paths, texts, strict=True):
         path.write_text(text)
-        gixy = subprocess.run(
-            [str(tools / "gixy"), "-f", "json", str(path)], capture_output=True, text=True, check=False
-        )
-        crossplane = subprocess.run(
-            [str(tools / "crossplane"), "parse", str(path)], capture_output=True, text=True, check=True
-        )
-        assert not gixy.stderr
-        return json.loads(gixy.stdout), json.loads(crossplane.stdout)["errors"]
+    gixy = subprocess.run(
+        [str(Path(sys.executable).parent / "gixy"), "-f", "json", *map(str, paths)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert not gixy.stderr
+    issues = json.loads(gixy.stdout)
+    crossplane = subprocess.run(
+        [sys.executable, "-c", CROSSPLANE, *map(str, paths)], capture_output=True, text=True, check=True
+    )
+    errors = json.loads(crossplane.stdout)
+    found = [[issue for issue in issues if issue["path"] == str(path)] for path in paths]
+    assert sum(map(len, found)) == len(issues), "each is of one of the files"
+    return list(zip(found, errors, strict=True))
 
-    for variant in VARIANTS:
-        if variant[0] != "many":
-            assert found(rendered(nginx, *variant)) == ([], []), variant
+
+def test_linters_find_nothing(nginx: RealNginx) -> None:
+    variants = [variant for variant in VARIANTS if variant[0] != "many"]
     bad = rendered(nginx, "one", "keys", "proxied", "client-ca")
-    assert found(bad.replace("proxy_set_header Host $host;", "proxy_set_header Host $http_host;"))[0]
-    assert found(bad.replace("proxy_buffering off;", "proxy_buffering of;"))[1]
+    *found, forged, unparsed = linted(
+        nginx,
+        [
+            *(rendered(nginx, *variant) for variant in variants),
+            bad.replace("proxy_set_header Host $host;", "proxy_set_header Host $http_host;"),
+            bad.replace("proxy_buffering off;", "proxy_buffering of;"),
+        ],
+    )
+    assert {variant: each for variant, each in zip(variants, found, strict=True) if each != ([], [])} == {}
+    assert forged[0]
+    assert unparsed[1]
 
 
 def test_the_same_machines_make_the_same_text_in_any_order() -> None:

@@ -8,6 +8,7 @@ import json
 import socket
 import ssl
 import subprocess
+import time
 from collections.abc import AsyncIterator, Iterator
 from ipaddress import IPv4Network
 from pathlib import Path
@@ -38,7 +39,8 @@ async def site(nginx: RealNginx) -> AsyncIterator[Site]:
 
 
 async def until(condition: Any, what: str) -> None:
-    for _ in range(1000):
+    end = time.monotonic() + 60
+    while time.monotonic() < end:
         if condition():
             return
         await asyncio.sleep(0.01)
@@ -111,7 +113,7 @@ async def test_tokens_come_one_by_one_and_through_a_reload(site: Site) -> None:
     async with site.client.get(site.nginx.url("/stream")) as answer:
         for number in range(6):
             machine.tokens.put_nowait(f"data: {number}\n\n".encode())
-            assert await asyncio.wait_for(answer.content.readuntil(b"\n\n"), 5) == f"data: {number}\n\n".encode()
+            assert await asyncio.wait_for(answer.content.readuntil(b"\n\n"), 30) == f"data: {number}\n\n".encode()
             if number == 2:
                 await site.serve()
                 assert (await site.ask())[0] == 503, "new requests have the new configuration"
@@ -204,7 +206,7 @@ async def test_a_request_that_outlives_an_old_process_is_cut_and_in_the_log_as_j
     held = asyncio.create_task(site.ask("POST", "/hold", data=b"x"))
     await until(lambda: len(machine.seen) == 1, "the request")
     await site.serve()
-    with pytest.raises(aiohttp.ServerDisconnectedError):
+    with pytest.raises(aiohttp.ClientConnectionError):
         await held
     site.nginx.logged(lambda line: line["status"] == 0)
 

@@ -19,7 +19,8 @@ from node import stage0
 from tests.node.support import Stack, archive, wait_for, write_config
 
 ROOT = Path(__file__).parents[2]
-RUN = "import sys; sys.path.insert(0, sys.argv[1]); from node import stage0; stage0.main()"
+RUN = "import sys; sys.path.insert(0, sys.argv[1]); from node import stage0; \
+stage0.PROBATION = 0.5; stage0.main()"
 FAILS_ITS_CHECK = archive({"node/__init__.py": "", "node/__main__.py": "raise SystemExit(9)"})
 
 
@@ -100,15 +101,15 @@ def test_a_spoke_follows_its_gateway_and_stays_with_a_good_release_when_a_newer_
     Gateway.runs(stack, 1, REAL)
     process = subprocess.Popen([sys.executable, "-c", RUN, str(ROOT)], env=environment)
     try:
-        wait_for("release 1", lambda: stage0.has(1, "good"))
+        wait_for("release 1", lambda: stage0.has(1, "good"), 120)
         Gateway.runs(stack, 2, FAILS_ITS_CHECK)
-        wait_for("the verdict on release 2", lambda: stage0.has(2, "bad"), 40)
+        wait_for("the verdict on release 2", lambda: stage0.has(2, "bad"), 120)
         assert not stage0.has(2, "good")
         Gateway.runs(stack, 3, REAL)
-        wait_for("release 3", lambda: stage0.has(3, "good"), 40)
+        wait_for("release 3", lambda: stage0.has(3, "good"), 120)
         assert not stage0.has(3, "bad")
         Gateway.runs(stack, 4, BREAKS)
-        wait_for("the verdict on release 4", lambda: stage0.has(4, "bad"), 40)
+        wait_for("the verdict on release 4", lambda: stage0.has(4, "bad"), 120)
         assert not stage0.has(4, "good")
     finally:
         process.terminate()

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import gzip
 import http.client
 import json
 import os
-import random
 import signal
 import socket
 import ssl
@@ -17,16 +15,19 @@ import sys
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import pytest
 
 from node import stage0
+from tests.node.real_nginx import free_port
 from tests.node.support import Stack, archive, wait_for, write_config
 
 ROOT = Path(__file__).parents[2]
-RUN = "import sys; sys.path.insert(0, sys.argv[1]); from node import stage0; stage0.PATIENCE = 2.0; stage0.main()"
-"""Stage 0 as it is, with less patience than 30 s."""
+RUN = "import sys; sys.path.insert(0, sys.argv[1]); from node import stage0; stage0.PATIENCE = 5.0; \
+stage0.PROBATION = 0.5; stage0.main()"
+"""Stage 0 as it is, with less patience than 25 s, and a shorter probation than a minute."""
 
 PRELUDE = """
 import os, sys, time, pathlib
@@ -51,19 +52,12 @@ CRASHES = PRELUDE + "sys.exit('broken')\n"
 HANGS = PRELUDE + "time.sleep(600)\n"
 STOPS_BEATING = PRELUDE + "beat(); time.sleep(600)\n"
 DIES_AFTER_A_BEAT = PRELUDE + "beat(); sys.exit('broken later')\n"
+IGNORES_SIGTERM = PRELUDE + "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); beat(); time.sleep(600)\n"
+DIES_ONCE_GOOD = PRELUDE + "while not (place / 'good').exists(): beat(); time.sleep(0.05)\nsys.exit('broken later')\n"
 
 
 def release(main: str) -> bytes:
     return archive({"node/__init__.py": "", "node/__main__.py": main})
-
-
-def free_port() -> int:
-    """A port that stays free while nobody asks for it by its number: the kernel gives out higher ones (ip(7))."""
-    first = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
-    while True:
-        port = random.randrange(first // 2, first)
-        with contextlib.suppress(OSError), socket.create_server(("", port)):
-            return port
 
 
 class Machine:
@@ -127,11 +121,23 @@ class Machine:
         body = release(main)
         return self.ask("PUT", "/v1/release", body, self.stack.release_headers(number, body))[0]
 
-    def answers(self) -> bool:
+    def takes(self, number: int, main: str) -> bool:
+        """Whether it took a release, now or before; not while nobody answers."""
         try:
-            return self.ask("GET", "/v1/status")[0] == 200
-        except OSError:
+            return self.push(number, main) in (200, 201)
+        except (OSError, http.client.HTTPException):
             return False
+
+    def answers(self) -> bool:
+        return self.status() is not None
+
+    def status(self) -> dict[str, Any] | None:
+        """What it tells of itself; None while nobody answers."""
+        try:
+            status, body = self.ask("GET", "/v1/status")
+        except (OSError, http.client.HTTPException):
+            return None
+        return json.loads(body) if status == 200 else None
 
 
 @pytest.fixture
@@ -224,20 +230,47 @@ def test_a_release_is_taken_once_and_never_an_older_one(machine: Machine) -> Non
     assert stage0.numbers() == [6, 5]
 
 
-@pytest.mark.parametrize("bad", [CRASHES, HANGS, "syntax error here"], ids=["crashes", "hangs", "no Python"])
-def test_a_bad_release_leads_back_to_the_last_good_one(machine: Machine, bad: str) -> None:
+@pytest.mark.parametrize(
+    ("bad", "why"),
+    [
+        (CRASHES, "it ended with status 1"),
+        (HANGS, "it hung for 5 s"),
+        ("syntax error here", "it ended with status 1"),
+        (DIES_AFTER_A_BEAT, "it ended with status 1"),
+        (STOPS_BEATING, "it hung for 5 s"),
+        (IGNORES_SIGTERM, "it hung for 5 s"),
+        (PRELUDE + "beat(); os.kill(os.getpid(), 11)", "it ended with status -11"),
+        (PRELUDE + "beat(); sys.exit(0)", "it ended with status 0"),
+    ],
+    ids=["crashes", "hangs", "no Python", "dies later", "hangs later", "clings to life", "segfaults", "just ends"],
+)
+def test_a_bad_release_leads_back_to_the_last_good_one_at_once(machine: Machine, bad: str, why: str) -> None:
     machine.install(1, GOOD)
     machine.start()
     wait_for("release 1", lambda: running(machine, 1))
     machine.install(2, bad)
     wait_for("the way back", lambda: machine.has(2, "bad") and running(machine, 1))
+    assert (machine.state / "releases" / "2" / "bad").read_text() == why
     assert not machine.has(2, "good")
     assert machine.install(2, bad) == (409, "this release failed here")
+    assert machine.starts().count(2) <= 1
     machine.end()
     machine.start()
     count = len(machine.starts())
     wait_for("a further start", lambda: len(machine.starts()) > count)
     assert machine.starts()[-1] == 1, "a release that failed was tried again"
+
+
+def test_a_release_on_probation_makes_room_for_a_newer_one_and_is_not_a_failed_one(machine: Machine) -> None:
+    machine.install(1, GOOD)
+    machine.start()
+    wait_for("release 1", lambda: running(machine, 1))
+    leaves = PRELUDE + "beat()\nwhile not (place.parent / '3').exists(): beat(); time.sleep(0.05)\n"
+    machine.install(2, leaves)
+    wait_for("release 2", lambda: machine.starts() == [1, 2])
+    machine.install(3, GOOD)
+    wait_for("release 3", lambda: running(machine, 3))
+    assert not machine.has(2, "bad")
 
 
 def test_a_good_release_takes_over_and_the_one_before_is_kept(machine: Machine) -> None:
@@ -254,11 +287,10 @@ def test_a_good_release_takes_over_and_the_one_before_is_kept(machine: Machine) 
 def test_the_only_release_is_tried_again_and_a_newer_one_gets_in_between(machine: Machine) -> None:
     machine.install(1, CRASHES)
     machine.start()
-    wait_for("a second try", lambda: machine.starts() == [1, 1])
+    wait_for("a second try", lambda: machine.starts()[:2] == [1, 1])
     assert not machine.has(1, "bad")
-    wait_for("stage 0 between the tries", machine.answers)
-    assert json.loads(machine.ask("GET", "/v1/status")[1])["newest_release"] == 1
-    assert machine.push(2, GOOD) == 201
+    wait_for("stage 0 between the tries", lambda: (machine.status() or {}).get("newest_release") == 1)
+    wait_for("the newer one to be taken", lambda: machine.takes(2, GOOD))
     wait_for("release 2", lambda: running(machine, 2))
 
 
@@ -266,9 +298,26 @@ def test_a_good_release_that_keeps_dying_gives_way_to_the_one_before(machine: Ma
     machine.install(1, GOOD)
     machine.start()
     wait_for("release 1", lambda: running(machine, 1))
-    machine.install(2, DIES_AFTER_A_BEAT)
+    machine.install(2, DIES_ONCE_GOOD)
     wait_for("the way back", lambda: machine.starts()[-4:] == [2, 2, 2, 1])
-    assert not machine.has(2, "bad"), "it was good once, and may be again after a restart"
+    assert not machine.has(2, "bad"), "whether it is, the one before says"
+
+
+def test_what_is_kept_to_go_back_to_is_a_release_that_did_not_fail_later(machine: Machine) -> None:
+    gives_way = (
+        PRELUDE
+        + "newer = place.parent / '3'\n"
+        + "while not newer.exists() or (newer / 'good').exists(): beat(); time.sleep(0.05)\n"
+    )
+    for number in (1, 2):
+        machine.install(number, gives_way)
+        (machine.state / "releases" / str(number) / "good").touch()
+    (machine.state / "releases" / "2" / "bad").write_text("it kept ending soon after it was healthy")
+    machine.start()
+    wait_for("release 1", lambda: machine.starts() == [1])
+    machine.install(3, DIES_ONCE_GOOD)
+    wait_for("the way back", lambda: machine.starts()[-4:] == [3, 3, 3, 1])
+    assert stage0.numbers() == [3, 1]
 
 
 def test_a_release_that_falls_silent_is_ended_and_started_again(machine: Machine) -> None:
@@ -276,7 +325,7 @@ def test_a_release_that_falls_silent_is_ended_and_started_again(machine: Machine
     machine.start()
     wait_for("release 1", lambda: running(machine, 1))
     first = machine.last_pid()
-    wait_for("another start", lambda: machine.starts() == [1, 1])
+    wait_for("another start", lambda: machine.starts()[:2] == [1, 1])
     with pytest.raises(ProcessLookupError):
         os.kill(first, 0)
 
@@ -298,10 +347,9 @@ def test_a_killed_stage_0_leaves_what_the_next_one_repairs(machine: Machine) -> 
 
     def gone() -> bool:
         try:
-            os.kill(orphan, 0)
-        except ProcessLookupError:
+            return Path(f"/proc/{orphan}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+        except (FileNotFoundError, ProcessLookupError):
             return True
-        return Path(f"/proc/{orphan}/stat").read_text().split()[2] == "Z"
 
     wait_for("the orphan's end", gone)
     half = machine.state / "releases" / "new"

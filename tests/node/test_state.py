@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import stat
-from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +12,9 @@ import pytest
 from node import config as machine
 from node import files
 from node.gateway.endpoints import Endpoints
-from node.gateway.health import Health
 from node.gateway.network import Network
 from node.gateway.rosters import Rosters
-from node.ping import checksum, reply, request
-from tests.node.support import MemoryFirewall, MemoryProbe, MemoryWireGuard, Stack, key, roster, signed, write_config
+from tests.node.support import MemoryFirewall, MemoryWireGuard, Stack, key, roster, signed, write_config
 
 
 @pytest.fixture
@@ -66,11 +63,11 @@ def test_a_corrupt_roster_is_refused_with_the_file_and_the_way_out(config: machi
 
 def test_a_roster_that_was_altered_on_disk_is_refused(config: machine.Config, stack: Stack) -> None:
     path = config.state / "roster.json"
-    assert Rosters(path, "gw", stack.public_key).offer(*signed(stack, roster(1)))[0] == 201
+    assert Rosters(path, "gw", stack.trust(path.parent)).offer(*signed(stack, roster(1)))[0] == 201
     document = json.loads(path.read_text())
     document["body"] = document["body"].replace("10.100.1.1", "10.100.1.9")
     path.write_text(json.dumps(document))
-    rosters = Rosters(path, "gw", stack.public_key)
+    rosters = Rosters(path, "gw", stack.trust(path.parent))
     rosters.load()
     with pytest.raises(files.StateError, match="the stack did not sign it"):
         rosters.verify()
@@ -85,7 +82,7 @@ def test_a_roster_file_of_another_shape_is_refused(
     files.write(path, {"body": body.decode(), "signature": signature, **change})
 
     def read() -> None:
-        rosters = Rosters(path, "gw", stack.public_key)
+        rosters = Rosters(path, "gw", stack.trust(path.parent))
         rosters.load()
         rosters.verify()
 
@@ -149,31 +146,3 @@ def test_a_configuration_that_cannot_be_used_is_refused_with_the_way_out(config:
         (config.files / "config.json").write_text(text)
         with pytest.raises(machine.ConfigError, match=r"config\.json cannot be used .*revision"):
             machine.load()
-
-
-def test_a_peer_is_healthy_from_its_first_answer_until_two_probes_in_a_row_found_none() -> None:
-    one, other = IPv4Address("10.100.1.1"), IPv4Address("10.100.1.2")
-    probe = MemoryProbe({one})
-    health = Health(probe)
-    health.round([one, other])
-    assert health.healthy() == {one}
-    probe.alive.clear()
-    health.round([one, other])
-    assert health.healthy() == {one}, "the answer to the last probe still counts"
-    health.round([one, other])
-    assert health.healthy() == {one}, "one lost probe is no outage"
-    health.round([one, other])
-    assert health.healthy() == set()
-    probe.alive = {one, other}
-    health.greet([other])
-    assert health.healthy() == {other}
-
-
-def test_an_echo_request_has_a_right_checksum_and_its_reply_is_known() -> None:
-    packet = request(0x1234, 7)
-    assert checksum(packet) == 0
-    header = bytes([0x45]) + bytes(19)
-    assert reply(header + b"\x00" + packet[1:]) == 0x1234
-    assert reply(header + packet) is None, "a request is no reply"
-    for short in (b"", header, header + packet[:5]):
-        assert reply(short) is None

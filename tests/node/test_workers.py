@@ -15,12 +15,15 @@ def test_a_process_is_well_once_each_worker_has_given_a_sign_and_until_one_gives
     time, stop = Time(), threading.Event()
     workers = Workers(stop, time.ticks)
     signs = [threading.Event(), threading.Event()]
+    turn = threading.Lock()
 
     def work(number: int) -> Callable[[Callable[[], None]], None]:
         def run(beat: Callable[[], None]) -> None:
             while not stop.is_set():
-                if signs[number].wait(0.01):
-                    beat()
+                with turn:
+                    if signs[number].is_set():
+                        beat()
+                stop.wait(0.005)
 
         return run
 
@@ -30,7 +33,8 @@ def test_a_process_is_well_once_each_worker_has_given_a_sign_and_until_one_gives
     assert not workers.are_well()
     signs[1].set()
     wait_for("both", workers.are_well)
-    signs[0].clear()
+    with turn:
+        signs[0].clear()
     time.go(HUNG_SECONDS - 1)
     assert workers.are_well()
     time.go(1)

@@ -18,7 +18,7 @@ from overlay.topology import Peering, peers_of
 from tests.overlay.networks import OVERLAY6, Case, both_ways, cases, key
 from tests.overlay.simulator import Simulator, Trip, tables
 
-EXAMPLES = settings(derandomize=True, deadline=None, max_examples=60, database=None)
+EXAMPLES = settings(max_examples=60)
 """The same in every run, so that what fails once fails again."""
 
 

@@ -131,6 +131,17 @@ def test_the_bytes_of_version_4_stay_as_they_are() -> None:
     }  # fmt: skip
 
 
+def test_version_5_names_the_authorities_and_version_4_none() -> None:
+    pem = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"
+    named = replace(ROSTER, authorities=(pem, pem))
+    assert parse(canonical(named)) == named
+    assert json.loads(canonical(named))["authorities"] == [pem, pem]
+    old = replace(ROSTER, version=4)
+    assert parse(canonical(old)) == old
+    assert b"authorities" not in canonical(old)
+    assert content_digest(named) != content_digest(ROSTER)
+
+
 @pytest.mark.parametrize("version", [1, 2, 3])
 def test_rosters_of_earlier_versions_are_read_and_know_nothing_of_what_came_later(version: int) -> None:
     old = replace(ROSTER, version=version)
@@ -158,7 +169,8 @@ REFUSALS: list[tuple[str, bytes, str]] = [
     ("unknown field", changed(lambda d: d.update(extra=1)), "unknown field 'extra'"),
     ("unknown field of a node", changed(lambda d: d["nodes"]["gw"].update(x=1)), "unknown field 'x'"),
     ("missing field", changed(lambda d: d.pop("admin_cidrs")), "admin_cidrs: missing"),
-    ("other version", changed(lambda d: d.update(schema_version=5)), "schema_version"),
+    ("other version", changed(lambda d: d.update(schema_version=6)), "schema_version"),
+    ("no authority", changed(lambda d: d.update(authorities=["x"])), "authorities: not PEM"),
     ("number 0", changed(lambda d: d.update(number=0)), "number"),
     ("number true", changed(lambda d: d.update(number=True)), "number"),
     ("number as text", changed(lambda d: d.update(number="7")), "number"),

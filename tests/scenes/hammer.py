@@ -37,7 +37,7 @@ def main() -> None:
     def attempt(body: bytes, signature: str) -> int | str:
         try:
             return put(body, signature)
-        except OSError as error:
+        except (OSError, http.client.HTTPException) as error:
             return type(error).__name__
 
     if case == "put":

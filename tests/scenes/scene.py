@@ -13,11 +13,14 @@ from collections.abc import Callable, Generator, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import permutations
 from pathlib import Path
 from typing import Any, cast
 
 import yaml
+
+from localcloud import fast
+from localcloud.cloud import Cloud
+from localcloud.fabric import Fabric
 
 ROOT = Path(__file__).parents[2]
 PREFIX = "hybrid-wireguard:"
@@ -32,13 +35,35 @@ ADDRESSES: Mapping[str, str] = {
 
 
 def wait_for(what: str, condition: Callable[[], bool], seconds: float) -> float:
-    """Seconds until ``condition()`` holds; AssertionError naming ``what`` when it does not in ``seconds``."""
-    start = time.monotonic()
+    """Seconds until ``condition()`` holds; AssertionError naming ``what`` when it does not in ``seconds``.
+
+    A look that takes long comes less often: it takes time from what is waited for.
+    """
+    start = looked = time.monotonic()
     while not condition():
-        waited = time.monotonic() - start
-        assert waited < seconds, f"{what}: not within {seconds:g} s"
-        time.sleep(0.05)
+        now = time.monotonic()
+        assert now - start < seconds, f"{what}: not within {seconds:g} s"
+        time.sleep(max(0.05, min(2 * (now - looked), 0.5)))
+        looked = time.monotonic()
     return time.monotonic() - start
+
+
+_PING_ALL = """
+count=$1; shift
+for address; do
+    { ping -q -c "$count" -i 0.2 -W 2 "$address" | grep -q " $count received" && echo "$address"; } &
+done
+wait
+"""
+"""Prints each address of which every ping came back."""
+_TRACE_ALL = """
+set -f
+for address; do
+    { echo "$address" $(traceroute -I -n -q 1 -w 2 -m 8 "$address" | sed 1d | sed 's/^ *[0-9]* *//; s/ .*//'); } &
+done
+wait
+"""
+"""Prints each address and the hops to it, one line each."""
 
 
 @dataclass(frozen=True)
@@ -62,11 +87,14 @@ class Scene:
         self.control = control
         self.environment = {**os.environ, "NO_COLOR": "1", "PATH": path or os.environ["PATH"]}
         self.logs: list[str] = []
+        self._outputs = ("", "")
 
     def run(self, *words: str, timeout: float = 600, check: bool = True) -> subprocess.CompletedProcess[str]:
         """``python -m localcloud WORDS`` for this cloud; AssertionError with its output when it fails."""
+        ours = ["--dir", str(self.directory), *words]
         done = subprocess.run(
-            [sys.executable, "-m", "localcloud", "--dir", str(self.directory), *words],
+            # `exec` as a command becomes just that, after an interpreter's start.
+            fast.command_line(ours, self.environment) or [sys.executable, "-m", "localcloud", *ours],
             cwd=self.project,
             env=self.environment,
             stdin=subprocess.DEVNULL,
@@ -79,14 +107,16 @@ class Scene:
         assert not check or done.returncode == 0, f"{words} ended with {done.returncode}:\n{done.stdout}{done.stderr}"
         return done
 
-    def up(self, *, check: bool = True) -> subprocess.CompletedProcess[str]:
-        return self.run("up", "--stack", self.stack, "--config-file", str(self.config_file), check=check)
+    def up(self, *, preview: bool = False, check: bool = True) -> subprocess.CompletedProcess[str]:
+        """``up``, without the ``preview`` first unless that is wanted: it takes as long again."""
+        return self.run(*self._up(preview=preview), check=check)
 
-    def up_without_waiting(self) -> None:
-        """``up``, interrupted once the changes are made and it begins to wait for pings that will not come."""
-        words = ["up", "--stack", self.stack, "--config-file", str(self.config_file)]
+    def up_without_waiting(
+        self, until: str = "waiting until every node reaches every node", *, preview: bool = False
+    ) -> None:
+        """``up``, interrupted once the changes are made and it says that it waits ``until`` what will not come."""
         with subprocess.Popen(
-            [sys.executable, "-m", "localcloud", "--dir", str(self.directory), *words],
+            [sys.executable, "-m", "localcloud", "--dir", str(self.directory), *self._up(preview=preview)],
             cwd=self.project,
             env=self.environment,
             stdin=subprocess.DEVNULL,
@@ -98,12 +128,16 @@ class Scene:
             said = ""
             for line in process.stdout:
                 said += line
-                if "waiting until every node reaches every node" in line:
+                if until in line:
                     process.send_signal(signal.SIGINT)
                     break
             said += process.stdout.read()
         self.logs.append(said)
         assert process.returncode == 130, said
+
+    def _up(self, *, preview: bool) -> list[str]:
+        how = [] if preview else ["--skip-preview"]
+        return ["up", "--stack", self.stack, "--config-file", str(self.config_file), *how]
 
     def exec(self, node: str, *words: str, check: bool = True) -> str:
         """The standard output of a command on a machine."""
@@ -112,8 +146,9 @@ class Scene:
     def succeeds(self, node: str, *words: str) -> bool:
         return self.run("exec", node, "--", *words, check=False).returncode == 0
 
-    def pings(self, node: str, address: str) -> bool:
-        return self.succeeds(node, "ping", "-q", "-c", "1", "-W", "1", address)
+    def pings(self, node: str, address: str, count: int = 1) -> bool:
+        """Whether any of ``count`` pings, one a second, comes back."""
+        return self.succeeds(node, "ping", "-q", "-c", str(count), "-W", "1", address)
 
     def nodes(self) -> dict[str, str]:
         """Overlay address by node name, of everything the stack declares."""
@@ -126,16 +161,23 @@ class Scene:
     def unreachable(self, count: int = 1, nodes: Mapping[str, str] | None = None) -> list[str]:
         """Every ``node -> node`` over which a ping of ``count`` packets lost any; by default of the declared nodes."""
 
-        def lost(pair: tuple[tuple[str, str], tuple[str, str]]) -> str | None:
-            (source, _), (target, address) = pair
-            passes = self.succeeds(source, "ping", "-q", "-c", str(count), "-i", "0.2", "-W", "2", address)
-            return None if passes else f"{source} -> {target}"
+        known = nodes or self.nodes()
+
+        def lost(source: str) -> list[str]:
+            others = {address: name for name, address in known.items() if name != source}
+            said = self.exec(source, "sh", "-c", _PING_ALL, "sh", str(count), *others, check=False).split()
+            return [f"{source} -> {name}" for address, name in others.items() if address not in said]
 
         with ThreadPoolExecutor(4) as pool:
-            return [found for found in pool.map(lost, permutations((nodes or self.nodes()).items(), 2)) if found]
+            return [pair for found in pool.map(lost, known) for pair in found]
 
     def outputs(self) -> dict[str, Any]:
-        return cast("dict[str, Any]", json.loads(self.run("outputs", "--json").stdout))
+        """What the stack exports, asked for again when an engine has written a state since."""
+        states = (path for folder in ("state", "backend") for path in (self.directory / folder).rglob("*.json"))
+        version = str(sorted((str(path), path.stat().st_mtime_ns) for path in states))
+        if version != self._outputs[0]:
+            self._outputs = (version, self.run("outputs", "--json").stdout)
+        return cast("dict[str, Any]", json.loads(self._outputs[1]))
 
     def status(self) -> dict[str, Any]:
         return cast("dict[str, Any]", json.loads(self.run("status", "--json").stdout))
@@ -173,9 +215,9 @@ class Scene:
     def members(self, pool: str) -> list[str]:
         """The names of the machines that run in a pool, whether they joined or not."""
         return [
-            machine["node"]
-            for machine in self.status()["machines"]
-            if machine["node"].startswith(f"{pool}-") and machine["state"] in ("running", "booting")
+            machine.spec.node
+            for machine in Fabric(Cloud(self.directory)).machines()
+            if machine.spec.node.startswith(f"{pool}-") and machine.status in ("running", "booting")
         ]
 
     def audit(self) -> list[dict[str, Any]]:
@@ -193,7 +235,7 @@ class Scene:
             yield seen
         finally:
             self.exec(node, "kill", "-INT", pid)
-        wait_for("the ping's summary", lambda: self.succeeds(node, "grep", "-q", "packets transmitted", log), 10)
+        wait_for("the ping's summary", lambda: self.succeeds(node, "grep", "-q", "packets transmitted", log), 30)
         words = self.exec(node, "grep", "packets transmitted", log).split()
         sent, received = int(words[0]), int(words[3])
         # The last one may have been under way when the ping was told to end.
@@ -219,14 +261,34 @@ class Scene:
 
     def gateway_status(self, address: str = "") -> dict[str, Any]:
         """A gateway's own account, as it tells it over the overlay at ``address``; by default the first one's."""
+        return cast("dict[str, Any]", json.loads(self._ask_gateway(address, check=True).stdout))
+
+    def gateway_answer(self) -> dict[str, Any] | None:
+        """The first gateway's account in one question; None when nobody answers, as between two of its releases.
+
+        A release that hangs lets whoever asks wait: stage 0 has the socket and outlives it.
+        """
+        done = self._ask_gateway("", "-m", "5", check=False)
+        return cast("dict[str, Any]", json.loads(done.stdout)) if done.returncode == 0 else None
+
+    def _ask_gateway(self, address: str, *options: str, check: bool) -> subprocess.CompletedProcess[str]:
         url = f"https://{address or self.control}:8443/v1/status"
-        ask = ["curl", "-sS", "--fail", "--cacert", "/etc/hybridnet/ca.pem", url]
-        return cast("dict[str, Any]", json.loads(self.exec("hetzner-1", *ask)))
+        ask = ["curl", "-sS", "--fail", "--cacert", "/etc/hybridnet/ca.pem", *options, url]
+        return self.run("exec", "hetzner-1", "--", *ask, check=check)
 
     def hops(self, node: str, address: str) -> list[str]:
         """The addresses that traceroute(8) finds on the way, the last one included; ``*`` where nobody answers."""
-        said = self.exec(node, "traceroute", "-I", "-n", "-q", "1", "-w", "2", "-m", "8", address).splitlines()
-        return [line.split()[1] for line in said[1:]]
+        return self.hops_to(node, [address])[address]
+
+    def hops_to(self, node: str, addresses: Iterable[str]) -> dict[str, list[str]]:
+        """The same for several addresses at once.
+
+        Linux answers one expired packet a second for each who asks (icmp(7)); gateways that run are told to answer all.
+        """
+        for gateway in self.outputs()["gateways"]:
+            self.exec(gateway["name"], "sysctl", "-qw", "net.ipv4.icmp_ratelimit=0", check=False)
+        said = self.exec(node, "sh", "-c", _TRACE_ALL, "sh", *addresses).splitlines()
+        return {address: hops for address, *hops in map(str.split, said)}
 
     def settings(self) -> dict[str, Any]:
         return cast("dict[str, Any]", yaml.safe_load(self.config_file.read_text()))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -45,12 +47,15 @@ def test_narrowed_wireguard_sources_shut_the_others_out(scene: Scene) -> None:
 
     with scene.changed(narrow):
         scene.up_without_waiting()
-        for node in ("hetzner-2", "aws-1", "gcp-1"):
+        shut_out = ("hetzner-2", "aws-1", "gcp-1")
+        for node in shut_out:
             scene.exec(node, "systemctl", "restart", "wg-quick@wg0")
         scene.exec("hetzner-1", "systemctl", "restart", "wg-quick@wg0")
         wait_for("the allowed spoke", lambda: scene.pings("hetzner-1", ADDRESSES["hetzner-gw"]), 15)
-        for node in ("hetzner-2", "aws-1", "gcp-1"):
-            assert not scene.pings(node, ADDRESSES["hetzner-gw"]), f"{node} made its tunnel again"
+        # WireGuard repeats a handshake after 5 s: that, too, is in vain.
+        with ThreadPoolExecutor(len(shut_out)) as pool:
+            pings = {node: pool.submit(scene.pings, node, ADDRESSES["hetzner-gw"], 7) for node in shut_out}
+        assert {node: ping.result() for node, ping in pings.items()} == dict.fromkeys(shut_out, False)
     scene.up()
     wait_for("every pair", lambda: scene.unreachable() == [], 30)
 
@@ -81,7 +86,7 @@ def test_the_gateway_answers_only_on_declared_ports_and_ssh_only_to_admins(
     scene: Scene, place: str, port: int, answers: bool
 ) -> None:
     address = scene.outputs()["wg_gateway_ip"]
-    listener = "import socket; s = socket.create_server(('', 9999)); s.settimeout(30); s.accept()"
+    listener = "import socket; s = socket.create_server(('', 9999)); s.settimeout(300); s.accept()"
     scene.exec("hetzner-gw", "systemd-run", "-q", "--collect", "-u", "listener", "python3", "-c", listener)
     try:
         wait_for("the listener", lambda: ":9999 " in scene.exec("hetzner-gw", "ss", "-Hltn"), 10)
@@ -102,7 +107,9 @@ def test_a_gateway_made_anew_without_its_disk_has_everyone_back_untouched(scene:
         config["gateways"]["hetzner-gw"]["revision"] = 2
 
     with scene.changed(renew):
-        scene.up_without_waiting()
+        scene.up_without_waiting(preview=True)
+    foretold = scene.logs[-1].partition("making the changes")[0]
+    assert re.search(r"\+-.* hetzner-gw-server\b", foretold), foretold
     wait_for("every pair", lambda: scene.unreachable(nodes=everyone) == [], 60)
     assert not scene.succeeds("hetzner-gw", "test", "-e", "/var/lib/hybridnet/mark"), "the old disk is still there"
     after = scene.boot_ids(everyone)

@@ -78,16 +78,16 @@ def test_the_cli_does_the_whole_life_of_the_stack_and_the_small_engine_makes_the
     by_cli: Scene, by_small_engine: Scene
 ) -> None:
     files = tracked()
-    assert "the pulumi CLI" in by_cli.up().stdout + by_cli.logs[-1]
+    assert "the pulumi CLI" in by_cli.up(preview=True).stdout + by_cli.logs[-1]
     assert by_cli.nodes() == dict(ADDRESSES)
-    assert "nothing changes" in by_cli.up().stdout
+    assert "nothing changes" in by_cli.up(preview=True).stdout
     by_hand = by_cli.run("run", "--", "pulumi", "up", "--yes", "--non-interactive").stdout
     assert re.search(r"\d+ unchanged", by_hand)
     assert not re.search(r"\d+ (?:created|updated|replaced|deleted)", by_hand)
     by_cli.run("run", "--", "pulumi", "preview", "--expect-no-changes", "--non-interactive")
     exported = json.loads(by_cli.run("run", "--", "pulumi", "stack", "export").stdout)["deployment"]
 
-    assert "small engine" in by_small_engine.up().stdout + by_small_engine.logs[-1]
+    assert "small engine" in by_small_engine.up(preview=True).stdout + by_small_engine.logs[-1]
     (state,) = (by_small_engine.directory / "state").glob("*/dev.json")
     kept = cast("dict[str, Any]", json.loads(state.read_text()))
     ours, theirs = resources(kept.get("deployment", kept)), resources(exported)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from threading import Thread
 from typing import Any, cast
 
 import pytest
@@ -27,17 +28,19 @@ def test_a_service_killed_amid_many_joins_leaves_each_machine_one_lease_that_wor
     with scene.changed(widen):
         scene.up()
         place = Place(scene.directory)
+        said: list[str] = []
         with place.client("-m", "tests.scenes.joiners") as client:
             assert client.stdin
             assert client.stdout
             client.stdin.write(told_to_joiners(place, POOL, JOINERS))
             client.stdin.close()
-            for line in client.stdout:
-                if line == f"joined {JOINERS // 3}\n":
-                    break
+            listener = Thread(target=said.extend, args=(client.stdout,))
+            listener.start()
+            wait_for("a third of the machines", lambda: len(said) >= JOINERS // 3, 60)
             kill = "pgrep -f '[n]ode gateway'; systemctl kill -s KILL hybridnet.service"
             before = set(scene.exec("hetzner-gw", "sh", "-c", kill).split())
-            rest = client.stdout.read().splitlines()
+            assert len(said) < JOINERS, "all had joined before the kill"
+            listener.join()
             assert client.wait() == 0
 
         def is_back() -> bool:
@@ -46,8 +49,7 @@ def test_a_service_killed_amid_many_joins_leaves_each_machine_one_lease_that_wor
 
         assert before
         wait_for("the service that was killed", is_back, 30)
-        outcomes = cast("list[dict[str, Any]]", json.loads(rest[-1]))
-        assert len(rest) > JOINERS // 2, "most had joined before the kill"
+        outcomes = cast("list[dict[str, Any]]", json.loads(said[-1]))
         assert [outcome for outcome in outcomes if not outcome["came_back"]] == []
         assert [outcome for outcome in outcomes if len(set(outcome["addresses"])) != 1] == []
         given = {outcome["addresses"][0] for outcome in outcomes}
@@ -56,5 +58,10 @@ def test_a_service_killed_amid_many_joins_leaves_each_machine_one_lease_that_wor
         assert given == {lease["address"] for lease in leases}
         assert scene.gateway_peers() == scene.wanted_peers()
     scene.up()
-    wait_for("the end of the pool's leases", lambda: scene.leases(POOL) == [], 10)
-    assert scene.gateway_peers() == scene.wanted_peers()
+    wait_for("the end of the pool's leases", lambda: scene.leases(POOL) == [], 30)
+
+    def has_what_it_should() -> bool:
+        peers, wanted = scene.peers_and_wanted()
+        return peers == wanted
+
+    wait_for("the end of their peers", has_what_it_should, 5)

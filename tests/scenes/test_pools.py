@@ -51,7 +51,7 @@ def test_a_member_joined_by_itself_and_reaches_everyone(scene: Scene, pool: str)
 @pytest.mark.parametrize("pool", POOLS)
 def test_the_users_own_setup_ran_when_the_tunnel_was_up(scene: Scene, pool: str) -> None:
     (member,) = scene.members(pool)
-    wait_for("the setup", lambda: scene.succeeds(member, "test", "-s", "/var/lib/inference-ready"), 10)
+    wait_for("the setup", lambda: scene.succeeds(member, "test", "-s", "/var/lib/inference-ready"), 60)
     assert "10.100.0.1" in scene.exec(member, "cat", "/var/lib/inference-ready")
 
 
@@ -87,7 +87,7 @@ def watched(check: Callable[[], None]) -> Generator[None]:
     ended, wrong = threading.Event(), list[Exception | AssertionError]()
 
     def watch() -> None:
-        while not ended.wait(0.1):
+        while not ended.wait(0.3):  # a look takes time from the boots that it looks at
             try:
                 check()
             except (Exception, AssertionError) as error:
@@ -124,7 +124,7 @@ def check_invariants(scene: Scene, pool: str) -> None:
         return peers == wanted
 
     # A join or a leave may be half through at one look, but not at each of several.
-    wait_for("peers that are the roster's and the leases'", agree, 10)
+    wait_for("peers that are the roster's and the leases'", agree, 30)
 
 
 def test_up_and_down_again_and_again_with_kills_leaves_no_address_shared_and_nothing_behind(scene: Scene) -> None:
@@ -141,7 +141,7 @@ def test_up_and_down_again_and_again_with_kills_leaves_no_address_shared_and_not
     scene.run("scale", "aws-burst", "1")
     wait_for("the last member", lambda: joined(scene, "aws-burst", 1), 60)
     wait_for("the end of every other lease", lambda: len(scene.leases("aws-burst")) == 1, 3 * TTL)
-    assert scene.gateway_peers() == scene.wanted_peers()
+    wait_for("the end of their peers", lambda: scene.gateway_peers() == scene.wanted_peers(), 5)
     assert len([m for m in scene.status()["machines"] if m["node"].startswith("aws-burst-")]) == 1
 
 
@@ -159,7 +159,7 @@ def test_an_interrupted_member_drains_leaves_and_is_replaced(scene: Scene, pool:
         lease = lease_of(scene, member)
         return lease is None or lease["state"] != "active"
 
-    wait_for("draining at the gateway", told, 6)
+    wait_for("draining at the gateway", told, 10)
     wait_for("its leave", lambda: lease_of(scene, member) is None, after)
     # At Google's the machine shuts down at the notice, and may be gone as soon as it has left.
     assert pool != "aws-burst" or member in scene.members(pool), "gone before it could leave"
@@ -182,7 +182,7 @@ def test_a_rebalance_recommendation_lowers_the_weight_at_once(scene: Scene) -> N
         lighter[0] = lease is not None and lease["state"] == "active" and lease["weight"] < 100
         return lighter[0] or lease is None
 
-    wait_for("a lower weight", lowered, 10)
+    wait_for("a lower weight", lowered, 20)
     assert lighter[0]
     wait_for("one member again", lambda: joined(scene, "aws-burst", 1), 90)
 
@@ -191,7 +191,7 @@ def test_a_member_that_vanishes_is_unhealthy_soon_and_dropped_at_its_time(scene:
     wait_for("a member", lambda: joined(scene, "gcp-burst", 1), 60)
     (member,) = scene.members("gcp-burst")
     scene.run("kill", member)
-    wait_for("unhealthy", lambda: not (lease_of(scene, member) or {"healthy": False})["healthy"], 15)
+    wait_for("unhealthy", lambda: not (lease_of(scene, member) or {"healthy": False})["healthy"], 30)
     wait_for("the end of its lease", lambda: lease_of(scene, member) is None, 3 * TTL)
     assert ("expire", member) in [(line["event"], line.get("node")) for line in scene.audit()]
     wait_for("its replacement", lambda: joined(scene, "gcp-burst", 1), 60)

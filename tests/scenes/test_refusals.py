@@ -26,7 +26,7 @@ pytestmark = pytest.mark.localcloud
 def test_a_bad_spoke_is_refused_before_anything_changes(scene: Scene, spoke: dict[str, Any], said: str) -> None:
     machines, peers = scene.boot_ids(), scene.gateway_peers()
     with scene.changed(lambda config: config["spokes"].update({"hetzner-9": spoke})):
-        done = scene.up(check=False)
+        done = scene.up(preview=True, check=False)
     assert done.returncode != 0
     assert said in done.stdout + done.stderr
     assert "Traceback" not in done.stdout + done.stderr

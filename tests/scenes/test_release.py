@@ -23,7 +23,7 @@ def append(path: Path, text: str) -> None:
 
 def test_a_new_release_runs_everywhere_and_no_machine_or_ping_notices(scene: Scene, tmp_path: Path) -> None:
     before, number = scene.boot_ids(), scene.gateway_status()["release"]["number"]
-    assert {running(scene, node) for node in ADDRESSES} == {number}
+    wait_for("one release everywhere", lambda: {running(scene, node) for node in ADDRESSES} == {number}, 60)
     changed = scene.altered(tmp_path / "changed", lambda copy: append(copy / "node" / "__init__.py", "\nCHANGED = 1\n"))
     with scene.pinging("hetzner-1", ADDRESSES["gcp-1"]) as seen:
         with changed:

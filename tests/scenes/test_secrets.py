@@ -40,7 +40,10 @@ def test_no_secret_is_in_the_state_the_backend_or_the_logs(scene: Scene) -> None
     state = [path for path in state if path.name != "world.json"]
     assert state
     for path in state:
-        text = path.read_bytes().replace(b"\\n", b"").replace(b"\n", b"")
+        try:
+            text = path.read_bytes().replace(b"\\n", b"").replace(b"\n", b"")
+        except FileNotFoundError:
+            continue  # it is gone since it was listed
         for name, value in secrets.items():
             assert value.encode() not in text, f"{name} is in {path}"
     plain = said.replace("\\n", "").replace("\n", "")
@@ -63,15 +66,15 @@ def test_what_holds_a_secret_is_for_root_alone_on_every_machine(scene: Scene) ->
     places = ("/etc", "/var", "/run", "/root", "/tmp")
     for node in scene.everyone():
         search = ["grep", "-rlsF", "--exclude-dir=proc", "--exclude-dir=sys", *patterns, *places]
-        holders = scene.exec(node, *search).split()
+        # It ends with 2 where a file vanishes meanwhile.
+        holders = scene.exec(node, *search, check=False).split()
         assert "/etc/wireguard/wg0.conf" in holders
         for path in holders:
             assert open_to_others(scene, node, path) is False, f"{path} on {node} can be read by others"
     for node in (lease["name"] for lease in scene.leases()):
-        held = scene.exec(node, "grep", "-rlsF", *patterns, "/etc/hybridnet", "/var/lib/hybridnet").split()
-        assert {"/etc/hybridnet/token", "/var/lib/hybridnet/identity.json", "/var/lib/hybridnet/lease.json"} <= set(
-            held
-        )
+        search = ["grep", "-rlsF", *patterns, "/etc/hybridnet", "/var/lib/hybridnet"]
+        held = set(scene.exec(node, *search, check=False).split())
+        assert {"/etc/hybridnet/token", "/var/lib/hybridnet/identity.json", "/var/lib/hybridnet/lease.json"} <= held
 
 
 def open_to_others(scene: Scene, node: str, path: str) -> bool:

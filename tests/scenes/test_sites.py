@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.scenes.pings import everybody_pings
+from bench.pings import everybody_pings
 from tests.scenes.scene import ROOT, Scene, wait_for
 from tests.scenes.three_sites import DOMAIN, GATEWAYS, change_topology, everyone, members, resolves, sites_of, way
 
@@ -28,7 +28,7 @@ def sites(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
     """The stack ``sites``, up. Taken down after the last test, whatever happened."""
     scene = Scene(tmp_path_factory.mktemp("sites") / "cloud", "sites", control=GATEWAYS["hetzner"])
     try:
-        scene.up()
+        scene.up(preview=True)
         yield scene
     finally:
         scene.run("down")
@@ -44,7 +44,7 @@ def test_packets_between_two_sites_pass_both_sites_gateways(sites: Scene) -> Non
     nodes, places = everyone(sites), sites_of(sites)
     for source, target in permutations(("hetzner-1", "aws-1", "gcp-1", "aws-gw"), 2):
         wanted = way(nodes, places, "sites", source, target)
-        assert sites.hops(source, nodes[target]) == wanted, f"{source} -> {target}"
+        wait_for(f"{source} -> {target}", lambda s=source, t=target, w=wanted: sites.hops(s, nodes[t]) == w, 10)
 
 
 def test_nodes_of_aws_and_gcp_have_no_public_address_and_reach_their_gateway_in_their_own_network(sites: Scene) -> None:
@@ -77,7 +77,8 @@ def test_every_node_resolves_every_name(sites: Scene) -> None:
     nodes, places = everyone(sites), sites_of(sites)
     for node in ("hetzner-1", "aws-1", "gcp-1", "aws-gw"):
         for name, address in nodes.items():
-            assert resolves(sites, node, f"{name}.{places[name]}.{DOMAIN}") == address, f"{node} asked for {name}"
+            full = f"{name}.{places[name]}.{DOMAIN}"
+            wait_for(f"{full} on {node}", lambda n=node, f=full, a=address: resolves(sites, n, f) == a, 10)
     assert resolves(sites, "aws-1", f"nobody.aws.{DOMAIN}") is None
 
 
@@ -98,7 +99,7 @@ def test_a_dead_gateway_takes_its_own_site_away_and_nothing_else(sites: Scene) -
     places, nodes = sites_of(sites), everyone(sites)
     away = {name: address for name, address in nodes.items() if places[name] == "aws"}
     others = {name: address for name, address in nodes.items() if name not in away}
-    with everybody_pings(sites, others) as losses:
+    with everybody_pings(sites.directory, others) as losses:
         sites.run("kill", "aws-gw")
         assert sites.unreachable(nodes=others) == []
         alive = {name: address for name, address in nodes.items() if name != "aws-gw"}
@@ -159,13 +160,15 @@ def test_groups_let_through_what_they_name_and_nothing_else(sites: Scene) -> Non
         ask = ["curl", "-sSk", f"https://{GATEWAYS['aws']}:8443/v1/status"]
         return json.loads(sites.exec(node, *ask))
 
+    def led(node: str) -> str:
+        return sites.exec(node, "wg", "show", "wg0", "allowed-ips")
+
     with sites.changed(group):
         sites.up()
         wait_for("the groups", lambda: wrong() == [], 30)
         assert "peers" not in status("aws-1")
         assert "peers" in status("hetzner-1")
-        led = sites.exec("aws-1", "wg", "show", "wg0", "allowed-ips")
-        assert "10.100.0.0/16" not in led
+        wait_for("an end of the way to all", lambda: "10.100.0.0/16" not in led("aws-1"), 15)
         assert opens(sites, "aws-1", GATEWAYS["aws"], 443)
     sites.up()
     wait_for("an end of the groups", lambda: opens(sites, "aws-1", nodes["hetzner-1"], 22), 30)
@@ -234,10 +237,12 @@ def test_the_topology_changes_while_everybody_pings_everybody(sites: Scene) -> N
     before = sites.boot_ids(nodes)
     for topology in ("hub", "sites", "mesh", "hub"):
         change_topology(sites, topology)
-        with everybody_pings(sites, nodes) as losses:
-            said = sites.up().stdout
-            assert "paths.aws-1" in said
-            assert "replace" not in said
+        with everybody_pings(sites.directory, nodes) as losses:
+            is_previewed = topology == "mesh"
+            foretold, _, made = sites.up(preview=is_previewed).stdout.rpartition(" to update")
+            assert ("paths.aws-1" in foretold) is is_previewed
+            assert "paths.aws-1" in made
+            assert "replace" not in foretold + made
             for a, b in permutations(("hetzner-1", "aws-1", "gcp-1"), 2):
                 wanted = way(nodes, places, topology, a, b)
                 wait_for(f"{a} -> {b} of {topology}", lambda a=a, b=b, w=wanted: sites.hops(a, nodes[b]) == w, 60)

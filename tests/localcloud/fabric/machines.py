@@ -20,8 +20,8 @@ from localcloud.spec import MachineSpec
 from tests.localcloud.fabric.worlds import AWS, GCP, HETZNER
 
 OVERLAY: Mapping[str, str] = {"hetzner-gw": "10.100.0.1", "aws-1": "10.100.2.1", "gcp-1": "10.100.3.1"}
-SECONDS = 60
-"""Long enough for anything that happens at all: more than WireGuard's retry of a lost handshake."""
+SECONDS = 240
+"""Long enough for anything that happens at all, first boots with packages on a busy host among it."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ class World:
 
 def finished(command: Sequence[str], stdin: str = "") -> Done:
     """The command's end."""
-    done = subprocess.run(command, input=stdin, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(command, input=stdin, capture_output=True, text=True, timeout=300, check=False)
     return Done(done.returncode, done.stdout, done.stderr)
 
 

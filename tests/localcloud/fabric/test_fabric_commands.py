@@ -170,6 +170,12 @@ def test_exec_imports_next_to_nothing() -> None:
     }  # fmt: skip
 
 
+def test_outputs_are_read_without_grpc_and_the_sdk() -> None:
+    script = "import sys, localcloud.engine.__main__; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert not {"grpc", "pulumi"} & set(done.stdout.split())
+
+
 def test_tables_are_aligned_and_without_colour_off_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     console = Console()
     console.table(["NODE", "STATE"], [["aws-1", console.paint("running", "32")], ["hetzner-gw", "off"]])

@@ -124,7 +124,7 @@ def test_a_boot_and_a_destruction_are_finished_after_a_death_at_any_tool(fabric:
 
     for number in to_boot:
         change(one, number)
-        assert wait_until(lambda: [m.status for m in fabric.machines()] == ["running"], 60), number
+        assert wait_until(lambda: [m.status for m in fabric.machines()] == ["running"], 240), number
         fabric.apply({})
     for number in to_destroy:
         fabric.apply(one)

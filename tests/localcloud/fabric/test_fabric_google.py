@@ -18,8 +18,8 @@ from tests.localcloud.fabric.worlds import ANYWHERE, HETZNER
 pytestmark = pytest.mark.localcloud
 
 URL = f"https://{GOOGLE_APIS}{PATH}"
-READ = f"import urllib.request; print(urllib.request.urlopen('{URL}', timeout=3).read().decode())"
-CURL = ("curl", "-s", "-m", "2", "-o", "/dev/null", "-w", "%{http_code}")
+READ = f"import urllib.request; print(urllib.request.urlopen('{URL}', timeout=20).read().decode())"
+CURL = ("curl", "-s", "-m", "8", "-o", "/dev/null", "-w", "%{http_code}")
 
 
 @pytest.fixture
@@ -35,7 +35,7 @@ def test_a_machine_reads_the_keys_with_what_it_trusts_anyhow(world: World, googl
     done = world.on(node, "python3", "-c", READ)
     assert done.status == 0, done.stderr
     assert json.loads(done.stdout) == Authority(world.cloud).key_set()
-    assert world.on(node, "curl", "-sf", "-m", "2", URL).stdout == done.stdout.strip()
+    assert world.on(node, "curl", "-sf", "-m", "20", URL).stdout == done.stdout.strip()
     folder = f"openssl s_client -no-CAfile -CApath /etc/ssl/certs -verify_return_error -connect {GOOGLE_APIS}:443"
     assert world.on(node, "sh", "-c", f"{folder} </dev/null").status == 0, "by the folder as well as by the bundle"
 
@@ -62,5 +62,5 @@ def test_a_firewall_that_lets_nothing_out_lets_nothing_out_there(world: World, g
 
 def test_packages_of_certificates_keep_it(world: World, google: GoogleServer) -> None:
     assert world.on("gcp-1", "update-ca-certificates", "--fresh").status == 0
-    assert world.on("gcp-1", "curl", "-sf", "-m", "2", URL).status == 0
+    assert world.on("gcp-1", "curl", "-sf", "-m", "20", URL).status == 0
     assert world.on("gcp-1", "python3", "-c", READ).status == 0

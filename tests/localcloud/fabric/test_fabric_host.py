@@ -61,7 +61,7 @@ def test_instances_change_the_limit_one_at_a_time(limit: Path, tmp_path: Path, c
         (tmp_path / "before" / "two").touch()
         changing.start()
         waiter = re.compile(rf"-> FLOCK.*:{os.fstat(folder).st_ino} ")
-        assert wait_until(lambda: bool(waiter.search(Path("/proc/locks").read_text())), 10, 0.01)
+        assert wait_until(lambda: bool(waiter.search(Path("/proc/locks").read_text())), 60, 0.01)
     finally:
         os.close(folder)
         changing.join()

@@ -106,13 +106,13 @@ def test_half_made_namespaces_are_made_anew(world: World) -> None:
     world.apply()
     world.wait_for_mesh()
     assert {node: world.fabric.init_of(node) for node in OVERLAY} == inits, "machines run through it"
-    assert world.banner(world.cloud.desk, "198.18.1.5", 22) == "SSH"
+    world.wait("SSH", lambda: world.banner(world.cloud.desk, "198.18.1.5", 22) == "SSH")
 
 
 def test_missing_desk_and_half_plugged_card_are_made_anew(world: World) -> None:
     run("ip", "netns", "del", world.cloud.desk)
     world.apply()
-    assert world.banner(world.cloud.desk, "198.18.1.5", 22) == "SSH"
+    world.wait("SSH", lambda: world.banner(world.cloud.desk, "198.18.1.5", 22) == "SSH")
     device = next(name for name in internet.aliases(world.cloud.internet) if name.startswith("v"))
     run("ip", "-n", world.cloud.internet, "link", "set", device, "alias", "half")
     world.apply()
@@ -197,7 +197,7 @@ def test_a_machine_boots_while_others_look_at_it(world: World) -> None:
         fcntl.flock(looking, fcntl.LOCK_SH)
         starting.start()
         waiter = re.compile(rf"-> FLOCK.*:{lock.stat().st_ino} ")
-        world.wait("it waits", lambda: waiter.search(Path("/proc/locks").read_text()), 10)
+        world.wait("it waits", lambda: waiter.search(Path("/proc/locks").read_text()))
     starting.join()
     assert supervised(world, "gcp-1")
     world.wait_for_mesh()

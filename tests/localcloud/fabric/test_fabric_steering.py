@@ -69,9 +69,13 @@ def scene(cloud: World) -> Iterator[World]:
 
 
 def ways(world: World) -> tuple[str, str]:
-    """The network's router's rules, and the routes of all its tables."""
+    """The network's router's rules, and the routes of all its tables.
+
+    Of IPv4 alone, as what a network's cards ask for: those of IPv6 come by themselves, when the kernel has found
+    that nobody else has a device's address.
+    """
     router = world.cloud.network_namespace(1)
-    return run("ip", "-n", router, "rule", "show"), run("ip", "-n", router, "route", "show", "table", "all")
+    return run("ip", "-n", router, "-4", "rule", "show"), run("ip", "-n", router, "-4", "route", "show", "table", "all")
 
 
 def test_only_what_a_route_is_for_goes_by_the_gateway(scene: World) -> None:

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from localcloud.driver import Driver, PulumiCli, SmallEngine, Stack
+from localcloud.driver import Driver, PulumiCli, SmallEngine
+from localcloud.stacks import Stack
 from tests.localcloud.provider.harness import Harness
 
 ROOT = Path(__file__).resolve().parents[3]
