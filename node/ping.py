@@ -73,7 +73,8 @@ class Pinger:
     """A raw socket that sends echo requests and collects who answered, and after how long. Needs CAP_NET_RAW.
 
     How long a packet took is known however late it is read: the request says when it was sent, the kernel when the
-    answer came.
+    answer came. Linux starts to stamp packets some milliseconds after the first socket asked for it; what came before
+    that is stamped when it is read (``sock_recv_timestamp`` in net/socket.c), and tells nothing.
     """
 
     def __init__(self) -> None:
@@ -103,11 +104,13 @@ class Pinger:
         room = socket.CMSG_SPACE(_STAMP.size)
         with contextlib.suppress(BlockingIOError):
             while True:
+                began = time.time_ns()
                 packet, extra, _, (address, _) = self.socket.recvmsg(2048, room)
                 answer = reply(packet)
                 if answer and answer.identifier == self._identifier:
-                    took = _came(extra) - self._offset - answer.sent
-                    is_known = is_steady and 0 <= took < _LONGEST_NS
+                    came = _came(extra)
+                    took = came - self._offset - answer.sent
+                    is_known = is_steady and came < began and 0 <= took < _LONGEST_NS
                     found[IPv4Address(address)] = took / 1e9 if is_known else None
         return found
 
