@@ -20,6 +20,8 @@ _RANDOM = (
     (re.compile(r"-----BEGIN [A-Z ]+-----.*?-----END [A-Z ]+-----\n?", re.DOTALL), "PEM"),
     (re.compile(r"ssh-ed25519 \S+"), "SSH KEY"),
     (re.compile(r"[A-Za-z0-9+/]{43}="), "WIREGUARD KEY"),
+    (re.compile(r"\b[0-9a-f]{64}\b"), "HASH OF A JOIN TOKEN"),
+    (re.compile(r"uniqueId=\d+"), "ID OF AN INSTANCE TEMPLATE"),
 )
 """What two runs of the same program can not have in common."""
 _OWN = {"__provider", "sha256"}
